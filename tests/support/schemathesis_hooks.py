@@ -56,6 +56,7 @@ schemathesis.openapi.format("binary", st.just("a file"))  # see `form`
 schemathesis.openapi.format("image", st.just(DATA_URI))
 schemathesis.openapi.format("image-base64", st.just(PIXEL))
 schemathesis.openapi.format("precision", st.just("fp32"))
+schemathesis.openapi.format("moment", st.sampled_from(["2024", "2024-05", "2024-05-31T18:30:15+02:00"]))
 schemathesis.openapi.format("template-set", st.just("default"))
 schemathesis.openapi.media_type("image/*", st.just(PICTURE))
 schemathesis.openapi.media_type("application/x-tar", st.just(archive({"a.png": PICTURE})))

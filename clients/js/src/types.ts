@@ -18,6 +18,10 @@ export interface Conditions {
   lte?: number | string;
   gt?: number | string;
   gte?: number | string;
+  /** A date: a year, a month, a day or a time, such as "2024-05". */
+  on?: string;
+  /** A text within the value, whatever the case. */
+  contains?: string;
   exists?: boolean;
 }
 /**

@@ -14,7 +14,18 @@ from diptych.adapters.sqlite.metadata.filters import ASK_PYTHON, condition_of
 from diptych.adapters.sqlite.metadata.matching import matching_keys
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.collections.metadata.filter_parser import MAX_CLAUSES, MAX_IN_VALUES, parse_filter
-from diptych.core.collections.metadata.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not
+from diptych.core.collections.metadata.filters import (
+    All,
+    AnyOf,
+    Compare,
+    Contains,
+    Eq,
+    Exists,
+    Filter,
+    In,
+    Not,
+    On,
+)
 
 KEYS = st.sampled_from(
     ["a", "b", "0", "a b", "a.b", "é", 'q"', "back\\slash", "nul", "nul\0", "nul\0x", "\ud800", "$", "[0]"]
@@ -30,7 +41,23 @@ NUMBERS = (
     | st.floats(allow_nan=False, allow_infinity=False)
 )
 TEXTS = st.text(alphabet='ab\0é\ud800\udfff\ue000😀"\\\x01', max_size=4)
-SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
+FOLDED = st.text(alphabet="sSß\u212ak\u0130iσς\0é\ud800", max_size=4)
+# Days, times and what looks like them, near each other.
+DATES = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(
+            ["2024", "2024-01", "2024-02", "2024-02-29", "2024-02-30", "2024-01-01", "2024-13-01"]
+        )
+        | st.sampled_from(
+            ["0001-01-01", "9999-12-31", "2023-12-31", "2024-03-01", "2024-01-02", "2023-12-30"]
+        ),
+        st.sampled_from(["", "T00:00", "T00:00:00", " 00:00:00", "T23:59:59", "T23:59", "T24:00:00", "T12"]),
+        st.sampled_from(["", "", ".5", ".000000", ".1234567"]),
+        st.sampled_from(["", "Z", "+00:00", "+02:00", "-23:59", "+2359", "-24:00", " "]),
+    ),
+)
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS | DATES | FOLDED
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
@@ -42,7 +69,9 @@ LEAVES = (
     st.builds(Eq, PATHS, VALUES)
     | st.builds(In, PATHS, st.lists(VALUES, max_size=4).map(tuple))
     | st.builds(In, PATHS, st.lists(SCALARS, max_size=4).map(tuple))
-    | st.builds(Compare, PATHS, st.sampled_from(["lt", "lte", "gt", "gte"]), NUMBERS | TEXTS)
+    | st.builds(Compare, PATHS, st.sampled_from(["lt", "lte", "gt", "gte"]), NUMBERS | TEXTS | DATES)
+    | st.builds(On, PATHS, DATES | TEXTS)
+    | st.builds(Contains, PATHS, FOLDED | TEXTS | DATES)
     | st.builds(Exists, PATHS, st.booleans())
 )
 FILTERS: st.SearchStrategy[Filter] = st.recursive(
@@ -73,6 +102,23 @@ def found(db: sqlite3.Connection, documents: list[Any], filter: Filter) -> list[
 
 def passing(documents: list[Any], filter: Filter) -> list[int]:
     return [key for key, document in enumerate(documents) if filter.matches(json.loads(to_json(document)))]
+
+
+DATED = st.lists(st.fixed_dictionaries({"a": DATES | st.lists(DATES, max_size=2)}), min_size=1, max_size=6)
+BOUNDS = st.builds(Compare, st.just(("a",)), st.sampled_from(["lt", "lte", "gt", "gte"]), DATES) | st.builds(
+    On, st.just(("a",)), DATES
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(DATED, BOUNDS)
+@example([{"a": "2024"}, {"a": "2024-01"}], Compare(("a",), "gte", "2024-01-01"))
+@example([{"a": "2024-02-30T10:00:00"}, {"a": "2024-02-29T24:00:00"}], Compare(("a",), "lte", "2024-02"))
+@example([{"a": "2024-01-01T00:30:00+02:00"}], Compare(("a",), "lt", "2024-01-01T00:00Z"))
+def test_sql_and_python_agree_on_dates(
+    db: sqlite3.Connection, documents: list[Any], filter: Compare | On
+) -> None:
+    assert found(db, documents, filter) == passing(documents, filter)
 
 
 @settings(deadline=None, max_examples=150)
@@ -128,12 +174,16 @@ def test_plain_filters_never_ask_python(db: sqlite3.Connection) -> None:
             "not": {"tags": "dog"},
             "or": [{"place.city": {"gt": "P"}}, {"nothing": None}, {"ok": True}],
             "weight": {"exists": True},
+            "title": {"contains": "CAT"},
+            "taken": {"gte": "2024-05", "lte": "2024-05-31", "on": "2024"},
         }
     )
     condition = condition_of(filter, "metadata", [1])
     condition.in_python[:] = [Watched(("never",), 1)] * len(condition.in_python)
     image = {"colour": "red", "year": 2005, "tags": ["cat"], "place": {"city": "Rome"}, "weight": 1.5}
-    assert found(db, [image, image | {"year": 2011}, {}], filter) == [0]
+    image |= {"title": "A cat", "taken": "2024-05-31T23:59:59+02:00"}
+    others: list[Any] = [{"year": 2011}, {"title": "a dog"}, {"taken": "2024-06-01"}]
+    assert found(db, [image, *(image | other for other in others), {}], filter) == [0]
     assert asked == []
 
 

@@ -1,8 +1,8 @@
 """JSON Schemas of what clients may send, for the OpenAPI description.
 
 A limit that is a setting stands in a schema by its name; `with_limits` replaces the names by the numbers of
-one server. Two formats express what JSON Schema cannot: `image` (a file that can be decoded) and `precision`
-(one of the served version).
+one server. Three formats express what JSON Schema cannot: `image` (a file that can be decoded), `precision`
+(one of the served version) and `moment` (a year, a month, a day or a time of a day, with or without offset).
 """
 
 from collections.abc import Sequence
@@ -140,6 +140,8 @@ _OPERATORS: Schema = {
         "ne": {},
         "in": {"type": "array", "maxItems": MAX_IN_VALUES},
         **dict.fromkeys(("lt", "lte", "gt", "gte"), _ORDERED),
+        "on": {**STRING, "format": "moment", "description": "such as 2024, 2024-05, 2024-05-31T18:30+02:00"},
+        "contains": {**STRING, "minLength": 1},
         "exists": {"type": "boolean"},
     },
     "additionalProperties": False,

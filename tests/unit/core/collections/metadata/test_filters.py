@@ -14,6 +14,10 @@ IMAGE = {
     "tags": ["cat", "dog"],
     "place": {"city": "Rome", "at": {"lat": 41.9}},
     "and": "a word",
+    "title": "Größe der STRASSE",
+    "taken": "2024-05-01T23:59:30+02:00",
+    "local": "2024-05-01T23:59:30",
+    "days": ["2023-01-01", "2025-01-01"],
 }
 
 PASS: list[Any] = [
@@ -37,6 +41,19 @@ PASS: list[Any] = [
     {"absent": {"exists": False}},
     {"not": {"colour": "blue"}},
     {"or": [{"colour": "blue"}, {"year": 2005}]},
+    {"title": {"contains": "grösse"}},
+    {"title": {"contains": "straße"}},
+    {"tags": {"contains": "AT"}},
+    {"taken": {"on": "2024"}},
+    {"taken": {"on": "2024-05"}},
+    {"taken": {"on": "2024-05-01"}},  # in the picture's own time, although it is May 1 for an hour elsewhere
+    {"taken": {"lte": "2024-05-01"}},
+    {"taken": {"gte": "2024-05-01", "lt": "2024-05-02"}},
+    {"taken": {"on": "2024-05-01T21:59Z"}},  # at one instant
+    {"taken": {"gt": "2024-05-01T21:59:29Z", "lt": "2024-05-01T21:59:31Z"}},
+    {"local": {"on": "2024-05-01T23:59Z"}},  # without an offset the local times are compared
+    {"days": {"on": "2025"}},
+    {"colour": {"gt": "2024-05-01"}},  # no date: in code point order
     {"and": [{"colour": "red"}, {"ok": True}]},
     {"colour": "red", "year": 2005},
 ]
@@ -52,6 +69,16 @@ FAIL: list[Any] = [
     {"year": {"lt": "3000"}},
     {"colour": {"lt": 5}},
     {"absent": None},
+    {"title": {"contains": "größe des"}},
+    {"year": {"contains": "2"}},
+    {"place": {"contains": "Rome"}},
+    {"taken": {"gt": "2024-05"}},
+    {"taken": {"lt": "2024"}},
+    {"taken": {"on": "2024-05-02"}},
+    {"local": {"on": "2024-05-01T21:59Z"}},
+    {"days": {"on": "2024"}},  # one day is before, the other after
+    {"colour": {"on": "2024"}},
+    {"year": {"on": "2005"}},
     {"absent": {"lt": 1}},
     {"nothing": {"lt": 1}},
     {"year": {"in": []}},
@@ -70,7 +97,7 @@ WRONG: list[tuple[Any, str]] = [
         {"place.home": {"city": {"eq": "Oslo"}}},
         "'city', expected one of: .*exists; a nested field is named with dots, as in 'place.home.city'$",
     ),
-    ({"a": {"x" * 90: 1}}, "expected one of: eq, ne, in, lt, lte, gt, gte, exists$"),
+    ({"a": {"x" * 90: 1}}, "expected one of: eq, ne, in, lt, lte, gt, gte, on, contains, exists$"),
     (
         {"or": [{"a": 1}, {"b": {"lt": None}}]},
         r"filter.or\[1\].b.lt: expected a number or a string, found null",
@@ -79,6 +106,15 @@ WRONG: list[tuple[Any, str]] = [
     ({"a": {"in": "x"}}, "filter.a.in: expected a list of values, found a string"),
     ({"a": {"in": list(range(1001))}}, "filter.a.in: 1001 values in all, the limit is 1000"),
     ({"a": {"exists": "yes"}}, "filter.a.exists: expected true or false, found a string"),
+    (
+        {"a": {"lt": "2024-13-40"}},
+        r"filter.a.lt: '2024-13-40' is no date, expected one such as 2024, 2024-05",
+    ),
+    ({"a": {"on": "2024-02-30T10:00"}}, "filter.a.on: '2024-02-30T10:00' is no date"),
+    ({"a": {"on": "May"}}, "filter.a.on: 'May' is no date"),
+    ({"a": {"on": 2024}}, "filter.a.on: expected a date, found a number"),
+    ({"a": {"contains": ""}}, "filter.a.contains: expected a string that is not empty, found an empty one"),
+    ({"a": {"contains": ["x"]}}, "filter.a.contains: expected a string that is not empty, found an array"),
     ({"and": []}, "filter.and: expected a list of at least one clause"),
     ({"not": [{"a": 1}]}, "filter.not: expected an object, found an array"),
     ({"a..b": 1}, "filter.a..b: a key must not be empty"),

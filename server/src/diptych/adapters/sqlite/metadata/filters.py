@@ -9,22 +9,27 @@ differ from Python's (see `_NUL`, `_near` and `in_python`), the condition calls 
 import json
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from diptych.adapters.sqlite.metadata.dates import DateTest
 from diptych.core.collections.metadata.filters import (
     All,
     AnyOf,
     Compare,
+    Contains,
     Eq,
     Exists,
     Filter,
     In,
     Not,
+    On,
     Order,
     Path,
 )
+
+_Bind = Callable[[Any], str]  # a value -> its parameter in the statement
 
 ASK_PYTHON = "diptych_asks_python"  # (number of the part, metadata) -> 1 or 0
 # The oldest SQLite whose JSON functions read escapes in keys and cache what they have parsed.
@@ -60,6 +65,12 @@ def condition_of(filter: Filter, column: str, parameters: Sequence[Any]) -> Cond
     return translation.condition
 
 
+class _Test(Protocol):
+    """A test of one value, as the branches of a CASE on its JSON type."""
+
+    def to_sql(self, bind: _Bind, value: str, python: str) -> str: ...
+
+
 class _Translation:
     def __init__(self, column: str, condition: Condition) -> None:
         self._column = column
@@ -77,14 +88,10 @@ class _Translation:
 
     def _leaf(self, filter: Filter) -> str:
         match filter:
-            case Eq(path, value):
-                return self._at(filter, path, _Equal.of([value]))
-            case In(path, values):
-                return self._at(filter, path, _Equal.of(values))
-            case Compare(path, order, value):
-                return self._at(filter, path, _Ordered.of(order, value))
             case Exists(path, wanted):
                 return self._exists(filter, path, wanted)
+            case Eq(path) | In(path) | Compare(path) | On(path) | Contains(path):
+                return self._at(filter, path, _test_of(filter))
         return self.in_python(filter)
 
     def in_python(self, filter: Filter) -> str:
@@ -104,7 +111,7 @@ class _Translation:
             return self.in_python(filter)
         return f"(json_type({self._column}, {self.bind(json_path)}) IS {'NOT ' if wanted else ''}NULL)"
 
-    def _at(self, filter: Filter, path: Path, test: "_Equal | _Ordered | None") -> str:
+    def _at(self, filter: Filter, path: Path, test: "_Test | None") -> str:
         """Test the value at a path, or the elements if it is an array."""
         json_path = _json_path(path)
         if json_path is None or test is None:
@@ -112,8 +119,8 @@ class _Translation:
         where = self.bind(json_path)
         python = self.in_python(filter)
         value = f"json_extract({self._column}, {where})"
-        itself = test.to_sql(self, value, python)
-        element = test.to_sql(self, "atom", python)
+        itself = test.to_sql(self.bind, value, python)
+        element = test.to_sql(self.bind, "atom", python)
         elements = f"EXISTS (SELECT 1 FROM json_each({self._column}, {where}) WHERE CASE type {element} END)"
         return f"(CASE json_type({self._column}, {where}) WHEN 'array' THEN {elements} {itself} END)"
 
@@ -138,13 +145,13 @@ class _Equal:
         fit = all(map(_is_plain, texts)) and all(map(_is_small, numbers))
         return cls(texts, numbers, words) if known and fit else None
 
-    def to_sql(self, into: _Translation, value: str, python: str) -> str:
+    def to_sql(self, bind: _Bind, value: str, python: str) -> str:
         # The first branch never applies: a CASE must have at least one.
         branches = ["WHEN '' THEN 0", *(f"WHEN '{word}' THEN 1" for word in self.words)]
         if self.texts:
-            branches.append(f"WHEN 'text' THEN {value} IN ({', '.join(map(into.bind, self.texts))})")
+            branches.append(f"WHEN 'text' THEN {value} IN ({', '.join(map(bind, self.texts))})")
         if self.numbers:  # SQLite reads integers beyond 64 bits as rounded floats, and may round other floats
-            found = f"{value} IN ({', '.join(map(into.bind, self.numbers))})"
+            found = f"{value} IN ({', '.join(map(bind, self.numbers))})"
             branches.append(f"WHEN 'integer' THEN iif(typeof({value}) = 'integer', {found}, {python})")
             branches.append(f"WHEN 'real' THEN {python}")
         return " ".join([*branches, "ELSE 0"])
@@ -163,17 +170,51 @@ class _Ordered:
         fits = _is_plain(value) if isinstance(value, str) else _is_small(value)
         return cls(_OPERATORS[order], value) if fits else None
 
-    def to_sql(self, into: _Translation, value: str, python: str) -> str:
-        bound = into.bind(self.value)
+    def to_sql(self, bind: _Bind, value: str, python: str) -> str:
+        bound = bind(self.value)
         holds = f"({value} {self.sign} {bound})"
         if isinstance(self.value, str):  # SQLite and Python both order texts by code point
             return f"WHEN 'text' THEN {holds} ELSE 0"
-        near = _near(value, into.bind(float(self.value)))
+        near = _near(value, bind(float(self.value)))
         return (
             f"WHEN 'integer' THEN CASE WHEN typeof({value}) = 'integer' OR NOT {near} THEN {holds}"
             f" ELSE {python} END"
             f" WHEN 'real' THEN iif({near}, {python}, {holds}) ELSE 0"
         )
+
+
+@dataclass(frozen=True)
+class _Contained:
+    """A test for a text in a text, whatever the case. SQLite's lower() changes letters of ASCII only."""
+
+    text: str
+
+    def to_sql(self, bind: _Bind, value: str, python: str) -> str:
+        lower = self.text.encode("utf-8").lower().decode("utf-8")
+        found = (
+            f"WHEN instr(lower({value}), {bind(lower)}) > 0 THEN 1"  # so the folded ones contain each other
+        )
+        return f"WHEN 'text' THEN CASE {found} WHEN {is_ascii(value)} THEN 0 ELSE {python} END ELSE 0"
+
+
+def _test_of(filter: Eq | In | Compare | On | Contains) -> _Test | None:
+    """The test of a value; None if SQL cannot represent what it is tested for."""
+    match filter:
+        case Eq(_, value):
+            return _Equal.of([value])
+        case In(_, values):
+            return _Equal.of(values)
+        case Contains(_, text):
+            return _Contained(text) if _is_plain(text) else None
+        case On(_, date):
+            return DateTest.of("on", date)
+    date_test = DateTest.of(filter.order, filter.value) if isinstance(filter.value, str) else None
+    return date_test or _Ordered.of(filter.order, filter.value)
+
+
+def is_ascii(value: str) -> str:
+    """Whether a text has ASCII characters only."""
+    return f"(octet_length({value}) = length({value}))"
 
 
 def _near(value: str, bound: str) -> str:

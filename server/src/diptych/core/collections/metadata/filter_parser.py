@@ -1,7 +1,9 @@
 """Parse a filter from its JSON form.
 
 {"colour": "red"}                       the value equals "red"
-{"year": {"gte": 2000, "lt": 2010}}     operators: eq ne in lt lte gt gte exists; all must hold
+{"year": {"gte": 2000, "lt": 2010}}     operators: eq ne in lt lte gt gte on contains exists; all must hold
+{"exif.taken_at": {"on": "2024-05"}}    a date: a year, a month, a day or a time, with or without offset
+{"title": {"contains": "cat"}}          a text in a text, whatever the case
 {"place.city": {"in": ["Rome", "Oslo"]}}  dots walk into nested objects
 {"and": [...]}, {"or": [...]}, {"not": {...}}
 several keys in one object              all must hold
@@ -14,17 +16,20 @@ from diptych.core.collections.metadata.filters import (
     All,
     AnyOf,
     Compare,
+    Contains,
     Eq,
     Exists,
     Filter,
     In,
     Not,
+    On,
     Order,
     Path,
 )
+from diptych.core.collections.metadata.moments import looks_like_date, moment_of
 from diptych.errors import InvalidValue
 
-OPERATORS = ("eq", "ne", "in", *get_args(Order), "exists")
+OPERATORS = ("eq", "ne", "in", *get_args(Order), "on", "contains", "exists")
 MAX_DEPTH = 16
 MAX_CLAUSES = 256  # in the whole filter
 MAX_IN_VALUES = 1_000  # in all its `in` lists together
@@ -91,10 +96,9 @@ class _Parser:
                 return Not(Eq(path, operand))
             case "in":
                 return In(path, self._values(operand, where))
-            case "exists":
-                return Exists(path, _boolean(operand, where))
-            case "lt" | "lte" | "gt" | "gte":
-                return Compare(path, name, _ordered(operand, where))
+        found = _test(path, name, operand, where)
+        if found is not None:
+            return found
         inside = ".".join([*path, name])
         hint = f"; a nested field is named with dots, as in {inside!r}" if len(inside) <= 80 else ""
         raise _error(where, f"unknown operator {name[:40]!r}, expected one of: {', '.join(OPERATORS)}{hint}")
@@ -113,6 +117,20 @@ class _Parser:
             raise _error(where, f"more than {MAX_CLAUSES} clauses in all")
 
 
+def _test(path: Path, name: str, operand: object, where: str) -> Filter | None:
+    """A condition whose operand is of a certain kind; None if `name` is no such operator."""
+    match name:
+        case "lt" | "lte" | "gt" | "gte":
+            return Compare(path, name, _ordered(operand, where))
+        case "on":
+            return On(path, _date(operand, where))
+        case "contains":
+            return Contains(path, _text(operand, where))
+        case "exists":
+            return Exists(path, _boolean(operand, where))
+    return None
+
+
 def _boolean(operand: object, where: str) -> bool:
     if not isinstance(operand, bool):
         raise _error(where, f"expected true or false, found {json_kind(operand)}")
@@ -122,6 +140,28 @@ def _boolean(operand: object, where: str) -> bool:
 def _ordered(operand: object, where: str) -> float | str:
     if isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
         raise _error(where, f"expected a number or a string, found {json_kind(operand)}")
+    if isinstance(operand, str) and looks_like_date(operand) and moment_of(operand) is None:
+        raise _no_date(operand, where)
+    return operand
+
+
+def _date(operand: object, where: str) -> str:
+    if not isinstance(operand, str):
+        raise _error(where, f"expected a date, found {json_kind(operand)}")
+    if moment_of(operand) is None:
+        raise _no_date(operand, where)
+    return operand
+
+
+def _no_date(operand: str, where: str) -> InvalidValue:
+    forms = "2024, 2024-05, 2024-05-31, 2024-05-31T18:30 or 2024-05-31T18:30:15+02:00"
+    return _error(where, f"{operand[:40]!r} is no date, expected one such as {forms}")
+
+
+def _text(operand: object, where: str) -> str:
+    if not isinstance(operand, str) or not operand:
+        found = "an empty one" if operand == "" else json_kind(operand)
+        raise _error(where, f"expected a string that is not empty, found {found}")
     return operand
 
 

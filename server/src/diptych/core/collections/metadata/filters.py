@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from diptych.core.collections.metadata.moments import Moment, moment_of
 from diptych.core.types import Metadata
 
 Path = tuple[str, ...]
@@ -57,8 +58,12 @@ class In:
 
 @dataclass(frozen=True)
 class Compare:
-    """Less or greater than a number, or than a string in code point order (as ISO dates are). Values of
+    """Less or greater than a number, than a date, or than another string in code point order. Values of
     another kind do not match.
+
+    A date stands for all of its time: "2024-05" is passed by all of that May with `gte` and with `lte`. A
+    value counts with its beginning. See `Moment` for offsets. A string that is no date is compared with one
+    in code point order.
     """
 
     path: Path
@@ -70,7 +75,41 @@ class Compare:
         return _any(lookup(metadata, self.path), self._holds)
 
     def _holds(self, found: Any) -> bool:
-        return _comparable(found, self.value) and _ORDERS[self.order](found, self.value)
+        if not _comparable(found, self.value):
+            return False
+        if isinstance(self.value, str) and (bound := moment_of(self.value)) is not None:
+            moment = moment_of(found)
+            if moment is not None:
+                return _compares(moment, self.order, bound)
+        return _ORDERS[self.order](found, self.value)
+
+
+@dataclass(frozen=True)
+class On:
+    """A date within all the time that another date stands for: of its year, month, day, minute or second."""
+
+    path: Path
+    date: str
+
+    def matches(self, metadata: Metadata) -> bool:
+        """See the class."""
+        bound = moment_of(self.date)
+        return bound is not None and _any(lookup(metadata, self.path), lambda found: _is_within(found, bound))
+
+
+@dataclass(frozen=True)
+class Contains:
+    """A string with this text in it, whatever the case of either."""
+
+    path: Path
+    text: str
+
+    def matches(self, metadata: Metadata) -> bool:
+        """See the class."""
+        text = self.text.casefold()
+        return _any(
+            lookup(metadata, self.path), lambda found: isinstance(found, str) and text in found.casefold()
+        )
 
 
 @dataclass(frozen=True)
@@ -143,6 +182,23 @@ def _any(found: Any, has_index: Callable[[Any], bool]) -> bool:
     if found is _ABSENT:
         return False
     return has_index(found) or (isinstance(found, list) and any(map(has_index, found)))
+
+
+def _compares(found: Moment, order: Order, bound: Moment) -> bool:
+    moment, start, end = found.against(bound)
+    match order:
+        case "lt":
+            return moment < start
+        case "lte":
+            return moment < end
+        case "gt":
+            return moment >= end
+    return moment >= start
+
+
+def _is_within(found: Any, bound: Moment) -> bool:
+    moment = moment_of(found) if isinstance(found, str) else None
+    return moment is not None and _compares(moment, "gte", bound) and _compares(moment, "lte", bound)
 
 
 def _comparable(a: Any, b: float | str) -> bool:
