@@ -116,7 +116,7 @@ bench: $(VENV)/.installed-tests ## measure serving and compare with infinity and
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows, up to a million (15 minutes, 4 GB of disk; STORE=--quick: 1)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.store $(STORE)
 
-bench-search: $(VENV)/.installed-tests ## measure searches of 10,000 and 100,000 images and compare with FAISS and usearch alone (15 minutes; SEARCH=--million: a million as well, 5 GB of disk; SEARCH=--quick: 3)
+bench-search: $(VENV)/.installed-tests pgvector ## measure searches of 10,000 and 100,000 images, by words too, in turns with FAISS, hnswlib, usearch and pgvector (20 minutes; SEARCH=--million: a million as well, 45 minutes, 10 GB of disk; SEARCH=--quick: 3)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.search $(SEARCH)
 
 bench-rollout: $(VENV)/.installed-tests ## measure requests while 100,000 images roll over to another version (half an hour, 1 GB of disk; ROLLOUT=--quick: 3 minutes)
@@ -208,6 +208,12 @@ nodejs:
 npm:
 	@command -v npm >/dev/null || echo 'tests of clients from npm are left out: they need npm' >&2
 .PHONY: npm
+
+pgvector:
+	@ls /usr/share/postgresql/*/extension/vector.control >/dev/null 2>&1 || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql-17-pgvector >/dev/null; } || \
+	  echo 'pgvector is left out: it needs PostgreSQL with its extension' >&2
+.PHONY: pgvector
 
 container-tools:
 	@command -v docker-compose >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null || { \

@@ -21,10 +21,10 @@ PACKAGES = {
     "clip_benchmark": (
         "torch", "clip-benchmark==1.6.2", "open_clip_torch==3.3.0", "torchvision", "requests", "numpy<2.4",
     ),
-    "usearch": ("usearch==2.26.6", "numpy"),
+    "search": ("hnswlib==0.8.0", "usearch==2.26.6", "psycopg[binary]", "pgvector", "numpy"),
 }  # fmt: skip
 COMPLETE = ".complete"  # holds what was asked for: an edit of it makes the environment anew
-TOLD = ("infinity_emb", "torch", "transformers", "fastapi", "open_clip_torch", "usearch")
+TOLD = ("infinity_emb", "torch", "transformers", "fastapi", "open_clip_torch", "hnswlib", "usearch")
 
 
 def environment(name: str) -> Path:

@@ -1,18 +1,16 @@
-"""`make bench-search`: searches of small and large collections over HTTP, beside FAISS and usearch alone.
+"""`make bench-search`: searches of small and large collections over HTTP, then of their indexes alone.
 
-    PYTHONPATH=tests python -m benchmarks.search [--quick] [--million] [--write FILE]
+    PYTHONPATH=tests python -m benchmarks.search [--quick] [--million] [--rows N ...] [--write FILE]
 
-Rows are embeddings of icons of the data set `pictograms` (of the sample gallery where the data set is not
-built, and with --quick) and, beyond their number, the same with noise. FAISS, in this process, and usearch,
-in an environment of its own, compare the same rows with the same queries after the server has ended. The
-status is 1 when a bar is missed.
+Over HTTP, rows are embeddings of icons of the data set `pictograms` (of the sample gallery where the data set
+is not built, and with --quick) and, beyond their number, the same with noise. FAISS compares the same rows
+with the same queries after the server has ended. `search_words` measures the index by words, beside those of
+other libraries. The status is 1 when a bar is missed.
 """
 
 import asyncio
 import itertools
-import json
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +25,7 @@ import faiss
 import numpy as np
 
 from benchmarks import search_words
-from benchmarks.environments import environment, installed
+from benchmarks.environments import installed
 from benchmarks.load import Connection, Requests, add_vectors, ask_once, percentile, post_json, window
 from benchmarks.relevance import packed, sample_gallery
 from benchmarks.report import (
@@ -47,6 +45,7 @@ from benchmarks.store import row_id
 from diptych.adapters.faiss.cpu_index import MIN_ROWS
 from diptych.adapters.files.index_files import FOLDER
 from diptych.bundle.repository import ModelRepository
+from diptych.core.collections.index_texts import nouns
 from diptych_training.data.packed import INDEX_FILE, read_dataset
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
 from diptych_training.paths import data_dir
@@ -59,14 +58,11 @@ TRAINED_WITHIN_S = 1_800
 BATCH, K, NOISE, CYCLE = 1_000, 10, 0.1, 10_000
 N_TIMED, N_COMPARED = 20, 10  # requests whose parts are read; queries whose hits are compared
 N_ICONS, PRECISION = 20_000, "int8"  # embedded once, and kept in the cache
-N_RECALLED = 100  # queries that measure usearch's recall
-HNSW_ROWS = 100_000  # building usearch's index takes minutes, ten times as long for a million rows
-USEARCH_RUN = Path(__file__).with_name("usearch_run.py")
 READY_BAR_S, RECALL_BAR = 10.0, 0.99
 COLLECTION = "rows"
 FILTERS = {"none": None, "50%": {"n": {"lt": 5_000}}, "1%": {"n": {"lt": 100}}, "0.01%": {"n": 0}}
 PASSING = {"none": CYCLE, "50%": 5_000, "1%": 100, "0.01%": 1}  # of `CYCLE` rows
-_PARTS = re.compile(r"(filter|index|metadata);dur=([0-9.]+)")
+_PARTS = re.compile(r"(filter|index|metadata|encode|total);dur=([0-9.]+)")
 
 
 @dataclass(frozen=True)
@@ -101,51 +97,41 @@ class Started:
     load_s: float
     vectors_mb: float
     resident_mb: float
-
-
-@dataclass(frozen=True)
-class Usearch:
-    """Searches without a filter by usearch alone, one thread a client."""
-
-    n_rows: int
-    exact: dict[int, Speed]
-    hnsw: dict[int, Speed] | None = None
-    recall: float = 1.0
-    build_s: float = 0.0
-    memory_mb: float = 0.0
+    by_words: Sequence[dict[str, float]] = ({}, {})  # parts in ms, by new words and by the same again
 
 
 def main() -> int:
     flags = parser(__doc__, quick="few rows, short")
     flags.add_argument("--million", action="store_true", help="a million rows as well (5 GB of disk)")
+    flags.add_argument("--rows", type=int, nargs="+", metavar="N", help="of each collection, instead")
     args = flags.parse_args()
     seconds, sizes = (1.0, QUICK_SIZES) if args.quick else (5.0, SIZES)
-    starts, searches, beside = list[Started](), list[Searched](), list[Usearch]()
-    environment("usearch")
+    sizes = args.rows or [*sizes, *([MILLION] if args.million else [])]
+    starts, searches, alone, verdicts = list[Started](), list[Searched](), list[str](), list[Verdict]()
     pictures, source = embedded(with_icons=not args.quick)
     rows, others = Rows(pictures), OtherPrograms()
     with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
-        for n_rows in (*sizes, MILLION) if args.million else sizes:
-            say(f"{n_rows:,} rows")
-            started, found, alone = measured(Path(folder), rows, n_rows, seconds)
+        for n_rows in sizes:
+            say(f"{n_rows:,} rows, over HTTP")
+            started, found = measured(Path(folder), rows, n_rows, seconds)
             starts.append(started)
             searches += found
-            beside.append(alone)
-    verdicts = list(verdicts_of(starts, searches))
+            say(f"found over HTTP:\n{searches_table(found)}\n{starts_table([started])}")
+    for n_rows in sizes:
+        text, met = search_words.measured(n_rows, seconds)
+        say(f"found:\n{text}")
+        alone.append(text)
+        verdicts += met
+    over_http = list(verdicts_of(starts, searches))
     said = (
         f"{conditions(command_line('bench-search', 'SEARCH'))} faiss {faiss.__version__}, "
-        f"{installed('usearch')}, one thread a search. {others.said()} The first {len(pictures):,} rows are "
-        f"{source} embedded by the default model, the others the same with Gaussian noise of norm {NOISE}; "
+        f"{installed('search')}, one thread a search. {others.said()} Over HTTP, the first {len(pictures):,} "
+        f"rows are {source} embedded by the default model, the others the same with noise of norm {NOISE}; "
         f"queries are stored ids, {K} hits. Parts of a search are medians at one client."
     )
-    tables = [searches_table(searches), usearch_table(beside), starts_table(starts)]
-    text = "\n\n".join([said, *tables, verdicts_table(verdicts)])
-    finish(text + "\n", args.write, MARKS)
-    met = all(verdict.met for verdict in verdicts)
-    if args.million:
-        say("searches by words")
-        met &= search_words.reported(search_words.SIZES, args.write)
-    return 0 if met else 1
+    tables = [searches_table(searches), starts_table(starts), verdicts_table(over_http), *alone]
+    finish("\n\n".join([said, *tables]) + "\n", args.write, MARKS)
+    return 0 if all(verdict.met for verdict in [*over_http, *verdicts]) else 1
 
 
 def embedded(*, with_icons: bool) -> "tuple[np.ndarray, str]":
@@ -184,9 +170,7 @@ class Rows:
         return np.concatenate([self.batch(start) for start in range(0, n_rows, BATCH)])
 
 
-def measured(
-    folder: Path, rows: Rows, n_rows: int, seconds: float
-) -> tuple[Started, list[Searched], Usearch]:
+def measured(folder: Path, rows: Rows, n_rows: int, seconds: float) -> tuple[Started, list[Searched]]:
     """Grow the collection to so many rows, start anew, and search."""
     program = diptych(MODEL_REPO, DEFAULT_MODEL, folder / "data", name="search")
     with running(program) as server:
@@ -197,20 +181,23 @@ def measured(
     with running(program) as server:
         cpu_s = cpu_seconds(server.pid)
         for name in FILTERS:
-            first, _ = asyncio.run(_examined(server.port, n_rows, name, n_timed=1))
+            messages = [*itertools.islice(_messages(n_rows, name), N_TIMED)]
+            first, _ = asyncio.run(_examined(server.port, messages[:1]))
             served = {}
             for n_clients in CLIENTS:
                 one = window(server, Requests(_messages(n_rows, name)), n_clients, seconds)
                 if one.n_errors:
                     sys.exit(f"{name}: {one.errors[0]}")
                 served[n_clients] = Speed(one.per_s, one.p50_ms, one.p99_ms)
-            parts, hits[name] = asyncio.run(_examined(server.port, n_rows, name))
+            parts, hits[name] = asyncio.run(_examined(server.port, messages))
             found.append(Searched(n_rows, name, first.get("filter", 0.0), served, parts, {}))
+        body = {"collection": COLLECTION, "k": K}
+        words = [post_json("/search", body | {"query": {"text": text}}) for text in nouns()[:N_TIMED]]
+        by_words = [asyncio.run(_examined(server.port, words))[0] for _ in ("new", "again")]
         memory, loaded = (_collection(server)[name] for name in ("memory_bytes", "load_s"))
-        started = Started(n_rows, server.ready_s, cpu_s, loaded, memory / 1e6, one.resident_mb)
-    all_rows = rows.first(n_rows)
-    true = _search_alone(all_rows, found, hits, seconds)
-    return started, found, _by_usearch(folder, all_rows, true, seconds)
+        started = Started(n_rows, server.ready_s, cpu_s, loaded, memory / 1e6, one.resident_mb, by_words)
+    _search_alone(rows.first(n_rows), found, hits, seconds)
+    return started, found
 
 
 def _collection(server: Running) -> dict[str, Any]:
@@ -252,12 +239,10 @@ def _messages(n_rows: int, filter: str) -> Iterator[bytes]:
     return (post_json("/search", body | {"query": {"id": row_id(n)}}) for n in _queries(n_rows))
 
 
-async def _examined(
-    port: int, n_rows: int, filter: str, n_timed: int = N_TIMED
-) -> tuple[dict[str, float], list[list[int]]]:
+async def _examined(port: int, messages: Sequence[bytes]) -> tuple[dict[str, float], list[list[int]]]:
     """The medians of the parts of a search in ms, and the rows that the first queries find."""
     connection, parts, hits = Connection(port), dict[str, list[float]](), list[list[int]]()
-    for message in itertools.islice(_messages(n_rows, filter), n_timed):
+    for message in messages:
         answer = await connection.ask(message)
         for name, ms in _PARTS.findall(answer.headers["server-timing"]):
             parts.setdefault(name, []).append(float(ms))
@@ -268,8 +253,8 @@ async def _examined(
 
 def _search_alone(
     rows: "np.ndarray", kinds: Sequence[Searched], hits: dict[str, list[list[int]]], seconds: float
-) -> list[list[int]]:
-    """Search the same rows with FAISS, one thread a client. Returns the hits of the first queries."""
+) -> None:
+    """Search the same rows with FAISS, one thread a client."""
     index: Any = faiss.IndexFlatIP(rows.shape[1])
     index.add(rows)
     for kind in kinds:
@@ -288,9 +273,6 @@ def _search_alone(
             n_as_near(rows @ rows[row], search(row), found)
             for row, found in zip(_queries(len(rows)), hits[kind.filter], strict=False)
         )
-        if allowed is None:
-            true = [search(row) for row in itertools.islice(_queries(len(rows)), N_RECALLED)]
-    return true
 
 
 def n_as_near(cosines: "np.ndarray", hits: list[int], others: list[int]) -> int:
@@ -301,33 +283,6 @@ def n_as_near(cosines: "np.ndarray", hits: list[int], others: list[int]) -> int:
         return K - len(others)
     n_near = np.count_nonzero(cosines[[*{*others}]] >= cosines[hits].min() - 1e-6)
     return int(n_near) + K - len(hits)
-
-
-def _by_usearch(folder: Path, rows: "np.ndarray", true: list[list[int]], seconds: float) -> Usearch:
-    """Search the same rows with usearch, one thread a client."""
-    rows_file, asked, report = (folder / name for name in ("rows.npy", "asked.json", "report.json"))
-    np.save(rows_file, rows)
-    queries = list(itertools.islice(_queries(len(rows)), CYCLE))
-    has_hnsw = len(rows) <= HNSW_ROWS
-    how = {"k": K, "seconds": seconds, "clients": CLIENTS, "hnsw": has_hnsw}
-    asked.write_text(json.dumps({"queries": queries, "hits": true, **how}), encoding="utf-8")
-    command = [environment("usearch") / "python", USEARCH_RUN, rows_file, asked, report]
-    subprocess.run(command, check=True)
-    said = json.loads(report.read_text(encoding="utf-8"))
-    rows_file.unlink()
-    exact, hnsw = (_speeds(said.get(name)) for name in ("exact", "hnsw"))
-    if said["exact"]["recall"] < 0.999:
-        sys.exit(
-            f"usearch finds {said['exact']['recall']:.3f} of the hits of FAISS when it compares all rows"
-        )
-    numbers = {name: said["hnsw"][name] for name in ("recall", "build_s", "memory_mb")} if hnsw else {}
-    return Usearch(len(rows), exact or {}, hnsw, **numbers)
-
-
-def _speeds(said: dict[str, Any] | None) -> dict[int, Speed] | None:
-    if said is None:
-        return None
-    return {int(n): Speed(one["per_s"], one["p50_ms"], one["p99_ms"]) for n, one in said["speeds"].items()}
 
 
 def _speed(search: Any, queries: Iterator[int], n_clients: int, seconds: float) -> Speed:
@@ -371,26 +326,6 @@ def searches_table(searches: Sequence[Searched]) -> str:
     return table(header, cells)
 
 
-def usearch_table(beside: Sequence[Usearch]) -> str:
-    """One line for each size."""
-    one, many = CLIENTS
-    rates = f"searches/s, {one} and {many}"
-    header = ["rows, usearch alone", "exact: p50 ms", rates, "HNSW: p50 ms", rates, f"recall@{K}"]
-    header += ["built in s", "memory MB"]
-    cells = []
-    for found in beside:
-        line = [f"{found.n_rows:,}"]
-        for speeds in (found.exact, found.hnsw):
-            if speeds is None:
-                line += ["-", "-"]
-            else:
-                rates = " and ".join(f"{speeds[n].per_s:,.0f}" for n in CLIENTS)
-                line += [f"{speeds[one].p50_ms:,.1f}", rates]
-        index = [f"{found.recall:.3f}", f"{found.build_s:,.0f}", f"{found.memory_mb:,.0f}"]
-        cells.append([*line, *(index if found.hnsw is not None else ["-"] * 3)])
-    return table(header, cells)
-
-
 def starts_table(starts: Sequence[Started]) -> str:
     """One column for each size."""
     cells = [
@@ -398,6 +333,11 @@ def starts_table(starts: Sequence[Started]) -> str:
         ["processor seconds of the start", *(f"{one.cpu_s:.1f}" for one in starts)],
         ["of it reading the vectors, s", *(f"{one.load_s:.2f}" for one in starts)],
         ["vectors in memory, MB", *(f"{one.vectors_mb:,.0f}" for one in starts)],
+        *(
+            [f"{part} ms of a search by {words}", *(f"{one.by_words[n].get(key, 0):.1f}" for one in starts)]
+            for n, words in enumerate(("new words", "the same words again"))
+            for key, part in (("total", "all"), ("encode", "text encoding"), ("index", "index"))
+        ),
         ["memory of the server, MB", *(f"{one.resident_mb:,.0f}" for one in starts)],
     ]
     return table(["rows", *(f"{one.n_rows:,}" for one in starts)], cells)

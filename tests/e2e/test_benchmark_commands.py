@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
         (("serving", "--quick", "--models", f"{DEFAULT_MODEL} int8", "--beside", str(ROOT)), "items/s |"),
         (("serving", "--quick", "--models", f"{DEFAULT_MODEL} int8"), "in process"),
         (("store", "--quick"), "over encoding alone"),
+        (("search", "--quick"), "recall@10 by names | >= 0.99"),
         (("soak", "--minutes", "0.5", "--clients", "4"), "good requests that failed | 0 | 0 of"),
         (("training", "--quick"), "images/s over open_clip's"),
     ],
