@@ -9,12 +9,13 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
 
 from diptych.bundle.image import heic
+from diptych.bundle.image.exif import NO_EXIF, Exif, exif_of
 from diptych.bundle.image.formats import MEDIA_TYPES, ImageFormat, sniff
 from diptych.bundle.image.jpeg import lacks_data
 from diptych.errors import ConfigError, InputError, TooLarge, UndecodableImage, UnsupportedImage
@@ -87,12 +88,16 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """The format and size that the header states: pixels as stored, before EXIF turns the picture upright."""
+    """The format and size that the header states: pixels as stored, before EXIF turns the picture upright.
+
+    `exif` is what else the camera recorded.
+    """
 
     format: ImageFormat
     media_type: str
     width: int
     height: int
+    exif: Exif = field(default=NO_EXIF, repr=False)  # a place belongs in no log
 
 
 # Called with the header before any pixel is decoded. It may raise InputError to refuse the image, and may
@@ -104,7 +109,7 @@ def probe(payload: bytes, limits: ImageLimits) -> ImageInfo:
     """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
     image_format = _format(payload, limits)
     with _opened(payload, image_format, limits) as image:
-        return _info(image, image_format)
+        return _info(image, image_format, payload)
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def decode_scaled(
     image_format = _format(payload, limits)
     with _opened(payload, image_format, limits) as image:
         if on_header is not None:
-            on_header(_info(image, image_format))
+            on_header(_info(image, image_format, payload))
         size = image.size
         if needed is not None and image_format == "JPEG":  # its EXIF precedes its pixels
             transpose = _UPRIGHT.get(_orientation(image))
@@ -203,8 +208,9 @@ def _why_unsupported(image_format: ImageFormat) -> str:
     return f"this installation has no decoder for {image_format}" if is_missing else ""
 
 
-def _info(image: Image.Image, image_format: ImageFormat) -> ImageInfo:
-    return ImageInfo(image_format, MEDIA_TYPES[image_format], *image.size)
+def _info(image: Image.Image, image_format: ImageFormat, payload: bytes) -> ImageInfo:
+    exif = exif_of(payload, image_format, image.info.get("exif"))
+    return ImageInfo(image_format, MEDIA_TYPES[image_format], *image.size, exif)
 
 
 @contextmanager
