@@ -156,6 +156,7 @@ class Opened:
             records=self.records,
             images=self.images,
             thumbnailer=self.workers,
+            headers=self.workers,
             new_index=self._new_index,
             jobs=SqliteJobs(self.records.threads),
             job_inputs=JobFiles(data_dir),

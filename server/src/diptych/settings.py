@@ -29,6 +29,7 @@ from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.bundle.repository import SHIPPED_NAME
 from diptych.core.fetching.host_rules import OFF, parse_host_rules
 from diptych.core.limits import Limits
+from diptych.core.types import ExifLevel
 from diptych.errors import ConfigError
 
 PREFIX = "DIPTYCH_"
@@ -203,6 +204,11 @@ class Settings(BaseSettings):
         description="maximum bytes of files, database and log in the data folder; no limit if unset",
     )
     default_collection: str = Field("default", description="collection for requests that name none")
+    exif: ExifLevel = Field(
+        "basic",
+        description="what is stored of the EXIF of images, in their metadata under `exif`; basic: time, "
+        "camera and lens; place: latitude and longitude too; none: nothing",
+    )
     gallery: Path | None = Field(
         None,
         description="folder of pictures with an `items.jsonl`, which are added to the collection `gallery`; "

@@ -233,6 +233,38 @@ def test_metadata_is_changed_by_a_patch_within_its_bounds(run: Run) -> None:
     run(story)
 
 
+def test_exif_is_added_to_rows_that_lack_it_and_what_was_read_is_known(run: Run) -> None:
+    async def story(ports: Ports) -> None:
+        c, records = await ports.created(), ports.records
+        a, b = await ports.add(c, "a", "b")
+        assert await records.catalogue.begin_exif(c, "none") is None
+        assert await records.catalogue.begin_exif(c, "basic") == 0
+        assert list(await records.rows.originals(c, 0, 9)) == [a, b]
+        assert list(await records.rows.originals(c, a, 9)) == [b]
+        assert list(await records.rows.originals(c, 0, 1)) == [a]
+        await records.writer.patch(c, "a", {"exif": {"lens": "mine"}}, 99)
+        before = await ports.change(c)
+        await records.writer.add_exif(c, {a: {"lens": "x", "camera": "y"}, 999: {"lens": "x"}}, a)
+        assert (await records.rows.get(c, "a")).metadata == {"exif": {"lens": "mine", "camera": "y"}}
+        assert await ports.change(c) == before + 1
+        await records.writer.add_exif(c, {}, None)
+        assert await ports.change(c) == before + 1
+        for level, after in (("basic", None), ("place", 0), ("none", None), ("basic", 0)):
+            assert await records.catalogue.begin_exif(c, level) == after
+        new = (await records.catalogue.create("new", "original", "i", REF, exif="basic")).number
+        assert await records.catalogue.begin_exif(new, "basic") is None
+        assert await records.catalogue.begin_exif(new, "place") == 0
+        await records.writer.add_exif(new, {}, 7)
+        assert await records.catalogue.begin_exif(new, "place") == 7
+        assert await records.catalogue.begin_exif(new, "basic") == 7
+        with pytest.raises(NotFound):
+            await records.catalogue.begin_exif(999, "basic")
+        with pytest.raises(NotFound):
+            await records.rows.originals(999, 0, 9)
+
+    run(story)
+
+
 def test_embeddings_are_kept_apart_by_identity(run: Run) -> None:
     async def story(ports: Ports) -> None:
         c, vectors = await ports.created(), ports.records.vectors

@@ -154,6 +154,7 @@ class Hit:
 
 
 Keep = Literal["original", "none"]  # what a collection does with the files of added images
+ExifLevel = Literal["none", "basic", "place"]  # see core.collections.metadata.exif
 
 
 @dataclass(frozen=True)
@@ -366,6 +367,7 @@ class NewRow:
     kept: bool = True
     identity: str = ""  # of the embedding
     picture_hash: bytes | None = None  # see core.collections.duplicates; None: unknown
+    exif: Metadata | None = None  # what its file says; None for a ready-made vector, which has no file
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ def assemble(
         records=folder.store,
         images=ImageFiles(data_dir, quota, read_only=read_only),
         thumbnailer=workers,
+        headers=workers,
         new_index=new_index,
         jobs=SqliteJobs(folder.store.threads),
         job_inputs=JobFiles(data_dir, quota, MAX_WAITING * limits.max_job_bytes, read_only=read_only),
@@ -156,6 +157,7 @@ def _core_plan(settings: Settings, limits: Limits) -> CorePlan:
         configured_model=settings.model if "model" in settings.model_fields_set else None,
         precision=None if settings.precision == AUTO else settings.precision,
         decode=settings.decode,
+        exif=settings.exif,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
+from diptych.core.collections.exif_reading import ExifReading
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.images import CollectionImages
@@ -15,7 +16,7 @@ from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.moves import Moves
 from diptych.core.collections.nearest import Finder
 from diptych.core.collections.originals import Originals
-from diptych.core.collections.ports import ImageStore, Records, Thumbnailer
+from diptych.core.collections.ports import HeaderReader, ImageStore, Records, Thumbnailer
 from diptych.core.collections.reembed import Pace, Reembedder
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.searcher import IndexSearcher
@@ -35,6 +36,7 @@ from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.serving.ports import VectorIndex
 from diptych.core.serving.snapshot import Serving
 from diptych.core.serving.versions import Versions
+from diptych.core.types import ExifLevel
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Adapters:
     records: Records
     images: ImageStore
     thumbnailer: Thumbnailer
+    headers: HeaderReader
     new_index: Callable[[int], VectorIndex]
     jobs: JobStore
     job_inputs: JobInputs
@@ -71,6 +74,7 @@ class CorePlan:
     configured_model: str | None = None
     precision: str | None = None
     decode: DecodeMode = "exact"
+    exif: ExifLevel = "basic"
     pace: Callable[[], Pace] | None = None  # of background embedding; None: gives way to requests
 
 
@@ -155,6 +159,9 @@ def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan:
         records=records,
         reembedder=reembedder,
         upkeep=upkeep,
+        exif=ExifReading(
+            images=images, records=records, headers=adapters.headers, write_queue=writes, level=plan.exif
+        ),
         pace=plan.pace or (lambda: EncoderShare(versions.busy_s)),
         metrics=adapters.metrics,
         read_only=plan.read_only,
@@ -185,6 +192,7 @@ def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan:
             group_commit=group_commit,
             write_queue=writes,
             max_metadata_bytes=plan.max_metadata_bytes,
+            exif=plan.exif,
         ),
         vectors=VectorIngest(
             committer=committer, group_commit=group_commit, max_metadata_bytes=plan.max_metadata_bytes

@@ -31,11 +31,11 @@ LARGE_PX = 8_000_000  # 32 MB; the memory of smaller images is little, and soon 
 class ImageWorkers:
     """Threads and processes that decode image files, and that the decoders of all models share.
 
-    Satisfies `Thumbnailer` of `diptych.core.collections.ports`. Pillow decodes without the GIL. Calls take
-    turns, image by image. The images that all threads hold decoded at once have at most `max_decoded_px`
-    pixels together (default `limits.max_px`); a larger image is decoded alone. The formats in `ISOLATED` are
-    decoded in processes with a memory limit each. Separate threads wait for these processes, so that a
-    decoder that hangs delays no image of another format.
+    Satisfies `Thumbnailer` and `HeaderReader` of `diptych.core.collections.ports`. Pillow decodes without the
+    GIL. Calls take turns, image by image. The images that all threads hold decoded at once have at most
+    `max_decoded_px` pixels together (default `limits.max_px`); a larger image is decoded alone. The formats
+    in `ISOLATED` are decoded in processes with a memory limit each. Separate threads wait for these
+    processes, so that a decoder that hangs delays no image of another format.
     """
 
     def __init__(
@@ -89,6 +89,14 @@ class ImageWorkers:
             )
         return result
 
+    async def headers(self, payloads: Sequence[bytes]) -> list[ImageInfo | InputError]:
+        """N files -> N headers, or UnsupportedImage, UndecodableImage, TooLarge for each. Raises NotReady."""
+
+        def read(payload: bytes, unwanted: Event) -> ImageInfo | InputError:
+            return _outcome(partial(self._header, payload, unwanted))
+
+        return await self.each(read, payloads)
+
     def close(self) -> None:
         """End the processes. Calls that wait for them raise NotReady."""
         self.processes.close()
@@ -131,6 +139,11 @@ class ImageWorkers:
                 room.enter_context(self.room(info.width * info.height))
 
             return preprocess.thumbnail(payload, self.limits, size_px, claim)
+
+    def _header(self, payload: bytes, unwanted: Event) -> ImageInfo:
+        if _is_isolated(payload):
+            return self.processes.run(unwanted, preprocess.probe, payload, self.limits)
+        return preprocess.probe(payload, self.limits)
 
 
 class PillowDecoder:

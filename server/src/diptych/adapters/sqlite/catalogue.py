@@ -13,7 +13,8 @@ from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, requ
 from diptych.adapters.sqlite.records import begin_change, require_collection
 from diptych.adapters.sqlite.row_writer import delete_images
 from diptych.adapters.sqlite.threads import SqliteThreads
-from diptych.core.types import CollectionInfo, Keep, Removed, Sizes, Target, VersionRef
+from diptych.core.collections.metadata.exif import LEVELS
+from diptych.core.types import CollectionInfo, ExifLevel, Keep, Removed, Sizes, Target, VersionRef
 from diptych.errors import Conflict
 
 # One index alone gives the sums of rows and bytes. Another index gives the files that several rows share;
@@ -46,9 +47,11 @@ class SqliteCatalogue:
         """All collections by name, with their numbers of images."""
         return await self._threads.read(_list)
 
-    async def create(self, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
+    async def create(
+        self, name: str, keep: Keep, identity: str, ref: VersionRef, *, exif: ExifLevel = "none"
+    ) -> CollectionInfo:
         """Create a collection. Raises Conflict if the name is taken."""
-        return await self._threads.write(lambda db: _create(db, name, keep, identity, ref))
+        return await self._threads.write(lambda db: _create(db, name, keep, identity, ref=ref, exif=exif))
 
     async def change(self, c: int, name: str, keep: Keep) -> None:
         """Rename and configure a collection, in one transaction.
@@ -60,6 +63,20 @@ class SqliteCatalogue:
     async def move(self, c: int, target: Target, identity: str) -> None:
         """Note what makes the vectors from now on; those before are kept. Raises NotFound."""
         await self._threads.write(lambda db: move_collection(db, c, target, identity))
+
+    async def begin_exif(self, c: int, level: ExifLevel) -> int | None:
+        """The key after which EXIF is still to be read at this level; None if there is nothing to read.
+
+        Raises NotFound. Writes nothing if the level is that of before.
+        """
+        before = await self._threads.read(lambda db: _exif_read(db, c))
+        after = _exif_after(*before, level)
+        if before != (level, after):
+            values = level, after, c
+            query = "UPDATE collections SET exif = ?, exif_read_to = ? WHERE number = ?"
+            # A start on a full disk does not end here: the row hardly changes its size.
+            await self._threads.write(lambda db: db.execute(query, values) and None, makes_room=True)
+        return None if level == "none" else after
 
     async def drop(self, c: int) -> Removed:
         """Remove a collection with all its images. Raises NotFound."""
@@ -104,13 +121,15 @@ def _info(row: Iterable[Any]) -> CollectionInfo:
     )
 
 
-def _create(db: sqlite3.Connection, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
+def _create(
+    db: sqlite3.Connection, name: str, keep: Keep, identity: str, *, ref: VersionRef, exif: ExifLevel
+) -> CollectionInfo:
     created_at = sql.now()
     with _name_is_free(db, name):
         added = db.execute(
-            "INSERT INTO collections (name, model, created_at, keep, identity, version, bundle, change)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-            (name, ref.name, created_at, keep, sql.add_identity(db, identity), ref.version, ref.bundle),
+            "INSERT INTO collections (name, model, created_at, keep, identity, version, bundle, exif, change)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            (name, ref.name, created_at, keep, sql.add_identity(db, identity), ref.version, ref.bundle, exif),
         )
     assert added.lastrowid is not None
     return CollectionInfo(added.lastrowid, name, ref.name, 0, created_at, keep, identity=identity, ref=ref)
@@ -123,6 +142,19 @@ def _change(db: sqlite3.Connection, c: int, name: str, keep: Keep) -> None:
         require_no_job(db, c, before)
         with _name_is_free(db, name):
             db.execute("UPDATE collections SET name = ? WHERE number = ?", (name, c))
+
+
+def _exif_read(db: sqlite3.Connection, c: int) -> tuple[ExifLevel, int | None]:
+    require_collection(db, c)
+    level, read_to = db.execute(
+        "SELECT exif, exif_read_to FROM collections WHERE number = ?", (c,)
+    ).fetchone()
+    return level, read_to
+
+
+def _exif_after(before: ExifLevel, read_to: int | None, level: ExifLevel) -> int | None:
+    """The key after which rows are still to be read: all of them, if more is to be stored than before."""
+    return 0 if LEVELS.index(level) > LEVELS.index(before) else read_to
 
 
 def move_collection(db: sqlite3.Connection, c: int, target: Target, identity: str) -> None:

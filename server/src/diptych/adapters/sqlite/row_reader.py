@@ -130,6 +130,13 @@ class SqliteRows:
         """The hashes that images of the collection are compared by, by id. Raises NotFound."""
         return await self._read_of(c, lambda db: browse.contents(db, c))
 
+    async def originals(self, c: int, after: int, limit: int) -> dict[int, str]:
+        """The sha256 of at most `limit` kept images with keys above `after`, by key. Raises NotFound."""
+        query = (
+            "SELECT key, sha256 FROM images WHERE collection = ? AND key > ? AND kept ORDER BY key LIMIT ?"
+        )
+        return await self._read_of(c, lambda db: dict(db.execute(query, (c, after, limit))))
+
     async def hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
         """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
         query = (

@@ -10,12 +10,14 @@ from typing import Any
 
 from diptych.adapters.sqlite import checksums
 from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.jobs import record
 from diptych.adapters.sqlite.records import RECORD, begin_change, find_record, record_of, set_metadata
 from diptych.adapters.sqlite.rows import ONE_OF
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.adapters.sqlite.vector_rows import Writing, put_embedding
 from diptych.core.collections.metadata.checks import to_json
+from diptych.core.collections.metadata.exif import EXIF, with_exif, without_exif
 from diptych.core.collections.metadata.reserved import lacks_given, patched, same_metadata
 from diptych.core.collections.resolve import outcome_of
 from diptych.core.job import JobNote
@@ -89,6 +91,17 @@ class SqliteRowWriter:
         query = "UPDATE images SET picture_hash = ? WHERE key = ?"
         await self._threads.write(lambda db: db.executemany(query, rows) and None)
 
+    async def add_exif(self, c: int, found: Mapping[int, Metadata], read_to: int | None) -> None:
+        """Add the EXIF that rows lack, by key, and note how far the collection was read. Raises NotFound."""
+
+        def work(db: sqlite3.Connection) -> None:
+            change = begin_change(db, c) if found else 0
+            for key, exif in found.items():
+                _add_exif(db, key, exif, change)
+            db.execute("UPDATE collections SET exif_read_to = ? WHERE number = ?", (read_to, c))
+
+        await self._threads.write(work, then=self._on_change if found else lambda: None)
+
 
 def delete_images(db: sqlite3.Connection, c: int, keys: Sequence[int]) -> tuple[str, ...]:
     """Delete rows of the collection with their embeddings; return the files that no other row uses."""
@@ -111,7 +124,8 @@ def _put_row(db: sqlite3.Connection, row: NewRow, writing: Writing, *, replace: 
     if not replace:
         return PutResult("conflict", key)
     if row.metadata is None:
-        row = dataclasses.replace(row, metadata=there.metadata)
+        kept = there.metadata if row.exif is None else without_exif(there.metadata)
+        row = dataclasses.replace(row, metadata=kept)
     return _put_in_place(db, key, row, writing)
 
 
@@ -136,12 +150,12 @@ def _put_same(
     put_embedding(db, key, row.embedding, writing)
     if not replace or row.metadata is None or same_metadata(row.metadata, metadata):
         return PutResult("unchanged", key, metadata_differs=lacks_given(row.metadata, metadata))
-    set_metadata(db, key, row.metadata, writing.change)
+    set_metadata(db, key, with_exif(row.metadata, metadata.get(EXIF)), writing.change)
     return PutResult("replaced", key)
 
 
 def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing) -> int:
-    text, created_at = to_json(row.metadata or {}), sql.now()
+    text, created_at = to_json(with_exif(row.metadata or {}, row.exif)), sql.now()
     checksum = checksums.of_row(
         row.id.encode(),
         row.sha256.encode(),
@@ -159,6 +173,17 @@ def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing) -> int:
     assert key is not None
     put_embedding(db, key, row.embedding, writing)
     return key
+
+
+def _add_exif(db: sqlite3.Connection, key: int, exif: Metadata, change: int) -> None:
+    """Add the EXIF that a row lacks. A damaged row stays as it is: a new checksum would hide the damage."""
+    row = db.execute(f"SELECT checksum, {CONTENT} FROM images WHERE key = ?", (key,)).fetchone()
+    if row is None or not checksums.row_is_whole(row[1:], row[0]):
+        return
+    metadata = json.loads(row[7])
+    changed = with_exif(metadata, exif)
+    if changed != metadata:
+        set_metadata(db, key, changed, change)
 
 
 def _unused_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:

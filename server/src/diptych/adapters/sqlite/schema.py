@@ -78,6 +78,12 @@ _IMAGE_INDEXES = (
     "CREATE INDEX images_by_key ON images (collection)",
     "CREATE INDEX images_by_sha256 ON images (sha256)",
 )
+# How far the EXIF of kept images was read, at the level `exif` or a higher one: up to the key `exif_read_to`;
+# NULL: all. The server sets its level when it starts, so that EXIF of added images is read at that level.
+_EXIF_READ = (
+    "ALTER TABLE collections ADD COLUMN exif TEXT NOT NULL DEFAULT 'none'",
+    "ALTER TABLE collections ADD COLUMN exif_read_to INTEGER",
+)
 SCHEMA: tuple[str, ...] = (
     # What makes the vectors of an identity; NULL until a version is known that does.
     """CREATE TABLE identities (
@@ -90,6 +96,7 @@ SCHEMA: tuple[str, ...] = (
         bundle    TEXT
     ) STRICT""",
     _COLLECTIONS,
+    *_EXIF_READ,
     _IMAGES,
     *_IMAGE_INDEXES,
     """CREATE TABLE embeddings (
@@ -228,6 +235,7 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
         ),
         "ALTER TABLE embeddings ADD COLUMN change INTEGER NOT NULL DEFAULT 1",
     ),
+    _EXIF_READ,
 )
 VERSION = OLDEST + len(CONVERSIONS)
 

@@ -9,11 +9,20 @@ from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.duplicates import picture_hash
 from diptych.core.collections.file_references import Claim, FileReferences
 from diptych.core.collections.group_commit import GroupCommit
+from diptych.core.collections.metadata.exif import exif_fields
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome, unchanged_payloads
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.job import JobNote
 from diptych.core.serving.version import Version
-from diptych.core.types import AddOutcome, DecodedImage, Embedding, NewImage, NewRow, PutResult
+from diptych.core.types import (
+    AddOutcome,
+    DecodedImage,
+    Embedding,
+    ExifLevel,
+    NewImage,
+    NewRow,
+    PutResult,
+)
 from diptych.errors import DiptychError, InputError
 
 
@@ -34,14 +43,18 @@ class Ingest:
         group_commit: GroupCommit,
         write_queue: SerialWriteQueue,
         max_metadata_bytes: int,
+        exif: ExifLevel,
     ) -> None:
-        """`follow` is called with the keys of stored images before they are acknowledged."""
+        """`follow` is called with the keys of stored images before they are acknowledged. `exif`: what is
+        stored of the EXIF of files.
+        """
         self._follow = follow
         self._files = files
         self._committer = committer
         self._group_commit = group_commit
         self._write_queue = write_queue
         self._max_metadata_bytes = max_metadata_bytes
+        self._exif: ExifLevel = exif
 
     async def add(
         self,
@@ -123,31 +136,37 @@ class Ingest:
             lambda: [
                 outcome
                 if isinstance(outcome, DiptychError)
-                else _row(item, image, outcome, kept, version.identity)
+                else self._row(item, image, outcome, kept=kept, identity=version.identity)
                 for item, image, outcome in zip(resolved, decoded, outcomes, strict=True)
             ]
         )
 
-
-def _row(
-    item: ResolvedItem, image: DecodedImage | None, embedding: Embedding, kept: bool, identity: str
-) -> NewRow:
-    """The row of an image. Hashing its pixels takes about a millisecond."""
-    assert image is not None, "what has an embedding was decoded"
-    info = image.info
-    return NewRow(
-        id=item.id,
-        sha256=item.sha256,
-        n_bytes=len(item.payload),
-        media_type=info.media_type,
-        width=info.width,
-        height=info.height,
-        metadata=item.metadata,
-        embedding=embedding,
-        kept=kept,
-        identity=identity,
-        picture_hash=picture_hash(image.pixels),
-    )
+    def _row(
+        self,
+        item: ResolvedItem,
+        image: DecodedImage | None,
+        embedding: Embedding,
+        *,
+        kept: bool,
+        identity: str,
+    ) -> NewRow:
+        """The row of an image. Hashing its pixels takes about a millisecond."""
+        assert image is not None, "what has an embedding was decoded"
+        info = image.info
+        return NewRow(
+            id=item.id,
+            sha256=item.sha256,
+            n_bytes=len(item.payload),
+            media_type=info.media_type,
+            width=info.width,
+            height=info.height,
+            metadata=item.metadata,
+            embedding=embedding,
+            kept=kept,
+            identity=identity,
+            picture_hash=picture_hash(image.pixels),
+            exif=exif_fields(info.exif, self._exif),
+        )
 
 
 def _of_rows(

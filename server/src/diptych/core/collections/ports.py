@@ -15,6 +15,7 @@ import builtins
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.job import JobNote
@@ -22,6 +23,7 @@ from diptych.core.types import (
     CollectionInfo,
     Embedding,
     Embeddings,
+    ExifLevel,
     ImageContent,
     ImageRecord,
     Keep,
@@ -36,6 +38,7 @@ from diptych.core.types import (
     Written,
     WrittenVectors,
 )
+from diptych.errors import InputError
 
 MISSING_AT_ONCE = 10_000
 
@@ -45,6 +48,14 @@ class Thumbnailer(Protocol):
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
         """Scale the longer side to at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+        ...
+
+
+class HeaderReader(Protocol):
+    """Reads what the headers of image files say, off the event loop."""
+
+    async def headers(self, payloads: Sequence[bytes]) -> list[ImageInfo | InputError]:
+        """N files -> N headers, or UnsupportedImage, UndecodableImage, TooLarge for each. Raises NotReady."""
         ...
 
 
@@ -122,10 +133,12 @@ class Catalogue(Protocol):
         """All collections by name, with their numbers of images."""
         ...
 
-    async def create(self, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
+    async def create(
+        self, name: str, keep: Keep, identity: str, ref: VersionRef, *, exif: ExifLevel = "none"
+    ) -> CollectionInfo:
         """Create an empty collection with vectors of an identity and version.
 
-        Raises Conflict when the name is taken.
+        EXIF of its images is read at the level `exif`. Raises Conflict when the name is taken.
         """
         ...
 
@@ -135,6 +148,14 @@ class Catalogue(Protocol):
 
     async def move(self, c: int, target: Target, identity: str) -> None:
         """Note what makes the vectors from now on; those before are kept until `VectorRows.forget`."""
+        ...
+
+    async def begin_exif(self, c: int, level: ExifLevel) -> int | None:
+        """Note that EXIF of images that are added from now on is read at this level.
+
+        Returns the key after which `Rows.originals` are still to be read at this level, None if there are
+        none: all are, if the level before was lower.
+        """
         ...
 
     async def drop(self, c: int) -> Removed:
@@ -200,6 +221,10 @@ class Rows(Protocol):
         """The hashes by which the images of the collection are compared, by id."""
         ...
 
+    async def originals(self, c: int, after: int, limit: int) -> dict[int, str]:
+        """The sha256 of at most `limit` kept images above the key `after`, by key, ascending."""
+        ...
+
     async def hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
         """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
         ...
@@ -248,6 +273,13 @@ class RowWriter(Protocol):
 
     async def put_hashes(self, hashes: Mapping[int, bytes]) -> None:
         """Store the picture hashes of those images that still exist: no change, as the images have them."""
+        ...
+
+    async def add_exif(self, c: int, found: Mapping[int, Metadata], read_to: int | None) -> None:
+        """Add `found`, by key, to the `exif` of those images that still exist, where that lacks a field.
+
+        Notes that originals were read up to the key `read_to`; None: all. Damaged rows stay as they are.
+        """
         ...
 
 

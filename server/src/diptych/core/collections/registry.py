@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from diptych.core.collections.collection import Collection
+from diptych.core.collections.exif_reading import ExifReading
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.ids import collection_not_found
 from diptych.core.collections.index_upkeep import IndexUpkeep
@@ -41,6 +42,7 @@ class CollectionRegistry:
         records: Records,
         reembedder: Reembedder,
         upkeep: IndexUpkeep,
+        exif: ExifReading,
         pace: Callable[[], Pace],
         metrics: Metrics,
         read_only: bool = False,
@@ -55,6 +57,7 @@ class CollectionRegistry:
         self._files = files
         self._reembedder = reembedder
         self._upkeep = upkeep
+        self._exif = exif
         self._pace = pace
         self._metrics = metrics
         self._collections: dict[str, Collection] = {}
@@ -89,6 +92,8 @@ class CollectionRegistry:
         if not self._read_only:
             await self._files.remove_unused(await self._images.stored())
             await self._indexes.remove_unused(await self._used_indexes())
+            unread = await self._exif.begin(self)
+            self._background.start(self._exif.run(unread, self._pace()), "reading EXIF")
         self._background.start(self._upkeep.run(lambda: self), "training indexes")
         for collection in self:
             if collection.pair is not None and collection.pair.index.pending:
@@ -102,7 +107,7 @@ class CollectionRegistry:
                     )
 
     async def stop(self) -> None:
-        """Stop embedding and training in the background."""
+        """Stop embedding, training and reading EXIF in the background."""
         await self._background.close()
 
     async def close(self) -> None:
@@ -129,7 +134,9 @@ class CollectionRegistry:
                 else await stack.enter_async_context(self._empty(one.shared_version, pair))
                 for one in (serving.next, serving.previous)
             ]
-            info = await self._records.catalogue.create(name, keep, pair.identity, pair.model.ref)
+            info = await self._records.catalogue.create(
+                name, keep, pair.identity, pair.model.ref, exif=self._exif.level
+            )
             collection = self._place(info, pair)
             for put, other in zip((serving.set_next, serving.set_previous), others, strict=True):
                 if other is not None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diptych.core.collections.ids import check_id, content_id, sha256_of
-from diptych.core.collections.metadata.checks import check_metadata
-from diptych.core.collections.metadata.reserved import check_reserved, lacks_given, same_metadata
+from diptych.core.collections.metadata.reserved import check_given, lacks_given, same_metadata
 from diptych.core.job import JobNote
 from diptych.core.types import (
     NO_ROWS,
@@ -40,7 +39,7 @@ def resolve_item(
     """
     try:
         if metadata is not None:
-            check_reserved(check_metadata(metadata, max_metadata_bytes))
+            check_given(metadata, max_metadata_bytes)
     except InputError as error:
         return error.named("metadata")
     sha256 = sha256_of(payload)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from diptych.core.collections.ids import check_id
-from diptych.core.collections.metadata.checks import check_metadata, json_kind
-from diptych.core.collections.metadata.reserved import FILE, check_reserved, file_metadata
+from diptych.core.collections.metadata.checks import json_kind
+from diptych.core.collections.metadata.reserved import FILE, check_given, file_metadata
 from diptych.core.job import JobItem
 from diptych.errors import InputError, InvalidValue, TooLarge
 from diptych.tar import Member, Read, members
@@ -112,7 +112,7 @@ def check_items(items: Sequence[JobItem], max_metadata_bytes: int) -> list[JobIt
 def _check_item(item: JobItem, max_metadata_bytes: int) -> JobItem:
     try:
         if item.metadata is not None:
-            check_reserved(check_metadata(item.metadata, max_metadata_bytes))
+            check_given(item.metadata, max_metadata_bytes)
     except InputError as error:
         return replace(item, id=None, metadata=None, error=item.error or error.named("metadata"))
     try:

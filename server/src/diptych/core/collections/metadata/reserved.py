@@ -2,18 +2,26 @@
 an image comes again.
 
 `file` says which file an image was: its name, its folder within the folder or archive that was added, and
-when it was modified. Earlier releases stored it as one text, the path. `exif` is for what cameras record.
+when it was modified. Earlier releases stored it as one text, the path. `exif` is for what cameras record,
+see `exif`.
 """
 
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
-from diptych.core.collections.metadata.checks import check_metadata, json_kind, merge_patch
+from diptych.core.collections.metadata.checks import check_metadata, merge_patch
+from diptych.core.collections.metadata.exif import (
+    EXIF,
+    check_exif,
+    counted,
+    has_given_exif,
+    without_exif,
+)
 from diptych.core.collections.metadata.filters import same_json
 from diptych.core.types import Metadata
 from diptych.errors import InvalidValue
 
-FILE, EXIF = "file", "exif"
+FILE = "file"
 MODIFIED = "modified"
 _RESERVED = {FILE, EXIF}
 _FILE_FIELDS = ("name", "folder", MODIFIED)
@@ -50,12 +58,20 @@ def check_reserved(metadata: Metadata) -> None:
     for name in metadata.keys() - _RESERVED:
         if reserved_name({name: None}):
             raise InvalidValue(f"metadata has {name[:40]!r}: names that begin so are reserved")
-    file, exif = metadata.get(FILE, {}), metadata.get(EXIF, {})
-    if not isinstance(exif, dict):
-        raise InvalidValue(f"'exif' is a reserved name: its value must be an object, not {json_kind(exif)}")
+    check_exif(metadata.get(EXIF, {}))
+    file = metadata.get(FILE, {})
     if not (isinstance(file, str) or _is_file(file)):
         fields = ", ".join(_FILE_FIELDS)
         raise InvalidValue(f"'file' is a reserved name: its value must be an object of the texts {fields}")
+
+
+def check_given(metadata: object, max_bytes: int) -> Metadata:
+    """Return `metadata` if a caller may give it for an image. Raises InvalidValue, TooLarge."""
+    if not isinstance(metadata, dict):
+        return check_metadata(metadata, max_bytes)
+    check_metadata(counted(metadata), max_bytes)
+    check_reserved(metadata)
+    return metadata
 
 
 def patched(metadata: Metadata, patch: Metadata, max_bytes: int) -> Metadata:
@@ -63,14 +79,16 @@ def patched(metadata: Metadata, patch: Metadata, max_bytes: int) -> Metadata:
 
     Of reserved names only those that the patch has are checked: earlier releases may have stored others.
     """
-    merged = check_metadata(merge_patch(metadata, patch), max_bytes)
-    check_reserved({name: merged[name] for name in patch if name in merged})
+    merged = merge_patch(metadata, patch)
+    check_reserved({name: _changed(merged[name], patch[name]) for name in patch if name in merged})
+    check_metadata(counted(merged), max_bytes)
     return merged
 
 
 def same_metadata(given: Metadata, stored: Metadata) -> bool:
-    """Whether both are the same, but for the time when the file was modified."""
-    return same_json(_without_time(given), _without_time(stored))
+    """Whether both are the same, but for the time when the file was modified, and `exif` from the file."""
+    given_rest, stored_rest = (_without_time(without_exif(one)) for one in (given, stored))
+    return same_json(given_rest, stored_rest) and has_given_exif(given, stored)
 
 
 def lacks_given(given: Metadata | None, stored: Metadata) -> bool:
@@ -79,14 +97,22 @@ def lacks_given(given: Metadata | None, stored: Metadata) -> bool:
     What others have added since does not count either, such as tags.
     """
     given = given or {}
-    fields = given.keys() - {FILE}
-    return any(name not in stored or not same_json(given[name], stored[name]) for name in fields)
+    fields = given.keys() - _RESERVED
+    lacks = any(name not in stored or not same_json(given[name], stored[name]) for name in fields)
+    return lacks or not has_given_exif(given, stored)
 
 
 def _is_file(value: object) -> bool:
     return isinstance(value, dict) and all(
         name in _FILE_FIELDS and isinstance(text, str) for name, text in value.items()
     )
+
+
+def _changed(merged: object, patch: object) -> object:
+    """The fields of a merged object that the patch has; any other value is the patch's own."""
+    if not (isinstance(merged, dict) and isinstance(patch, dict)):
+        return merged
+    return {name: value for name, value in merged.items() if name in patch}
 
 
 def _without_time(metadata: Metadata) -> Metadata:
