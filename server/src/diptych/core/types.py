@@ -422,6 +422,21 @@ class PassingKeys:
     change: int
 
 
+@dataclass(frozen=True, eq=False)
+class WordMatches:
+    """The rows that a query of words matches, best first: their keys (N,) and scores (N,), larger is better.
+
+    `change`: of the collection that was read. Of `n_images` rows the words of `n_indexed` can be found: less
+    than all while rows that were there before are still being indexed.
+    """
+
+    keys: Keys
+    scores: NDArray[np.float64]
+    change: int
+    n_indexed: int
+    n_images: int
+
+
 @dataclass(frozen=True)
 class Removed:
     """Rows that left the store: their keys, the sha256 of files that no row uses any more, and the change of

@@ -18,6 +18,7 @@ from typing import Protocol
 from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.words import WordQuery
 from diptych.core.job import JobNote
 from diptych.core.types import (
     CollectionInfo,
@@ -35,6 +36,7 @@ from diptych.core.types import (
     Target,
     VectorPage,
     VersionRef,
+    WordMatches,
     Written,
     WrittenVectors,
 )
@@ -239,6 +241,18 @@ class FilteredRows(Protocol):
 
     async def passing(self, c: int, filter: Filter) -> PassingKeys:
         """The rows whose metadata passes. A cancelled call stops reading."""
+        ...
+
+
+class WordRows(Protocol):
+    """Finds images by the words of their names and metadata."""
+
+    async def matching(self, c: int, query: WordQuery) -> WordMatches:
+        """All rows that match, best first. A cancelled call stops reading.
+
+        Which rows match is the promise. Their order may differ with another store: here it is bm25 with more
+        weight for names and captions, and rows of one score are in the order of their keys.
+        """
         ...
 
 

@@ -1,0 +1,199 @@
+"""Words of names and metadata: how a text is cut into tokens, what is indexed of an image, how a query is read.
+
+Tokens hold letters, digits and marks only, folded: NFKC, lower case, without accents. In scripts that put no
+spaces between words each character is a token of its own, so that a word is a phrase of its characters.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from diptych.core.collections.metadata.reserved import EXIF, FILE, MODIFIED
+from diptych.core.types import Metadata
+
+MAX_TOKEN_CHARS = 64  # longer ones are cut, in images and in queries
+MAX_QUERY_TOKENS = 64  # of a query; what follows does not count
+BREAK = "\N{PILCROW SIGN}"  # stands between two values, so that no phrase spans them: no token has it
+TextFields = Sequence[str] | None  # the dotted paths of the fields whose words are indexed; None: all
+
+_CAPTIONS = {"caption", "title", "description", "name", "label", "tags", "keywords"}
+_NOT_INDEXED = {f"{FILE}.{MODIFIED}", f"{EXIF}.taken_at"}
+_EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
+_CONTENT_ID = re.compile(r"[0-9a-f]{32}")  # see `ids.content_id`
+_ASCII_TOKEN = re.compile(r"[a-z0-9]+")
+# A quoted text, which may lack its end, or a text without spaces; each may end with a `*`.
+_PART = re.compile(r'"([^"]*)(?:"(\*)?|$)|([^\s"]+)')
+_BETWEEN_WORDS = re.compile(r"[,;!?()\[\]{}<>|、。「」『』…]+")
+# Scripts whose points and accents do not tell words apart, by how Unicode names their letters.
+_WITHOUT_MARKS = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
+# Thai, Lao; Myanmar; Hangul jamo; Khmer; ideographs, kana and Yi; Hangul syllables; the rest of both kinds.
+_WITHOUT_SPACES = (
+    *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1100, 0x11FF), (0x1780, 0x17FF), (0x2E80, 0xA4CF)),
+    *((0xA960, 0xA97F), (0xAC00, 0xD7FF), (0xF900, 0xFAFF), (0x1AFF0, 0x1B2FF), (0x20000, 0x3FFFF)),
+)
+_TATWEEL = "\N{ARABIC TATWEEL}"  # only lengthens the line between two letters
+
+# "plain": a letter whose marks are dropped; "single": one that is a token of its own; "other" separates.
+_Kind = Literal["letter", "plain", "single", "mark", "other"]
+Column = Literal["name", "caption", "other"]
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Tokens that stand next to each other in one value. With `is_prefix` the last one may be longer."""
+
+    tokens: tuple[str, ...]
+    is_prefix: bool = False
+
+
+@dataclass(frozen=True)
+class WordQuery:
+    """What an image must have to match: all of these phrases, each in any of its values. Without phrases no
+    image matches.
+    """
+
+    phrases: tuple[Phrase, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """The words of one image, as tokens joined by spaces: of its file name and id, of captions and titles,
+    and of all other texts.
+    """
+
+    name: str = ""
+    caption: str = ""
+    other: str = ""
+
+
+@dataclass(frozen=True)
+class _Value:
+    """One text of an image: the path of its field, and the column of the index it goes to."""
+
+    path: str
+    column: Column
+    text: str
+
+
+def tokens(text: str) -> list[str]:
+    """Cut a text into tokens. No text makes it raise."""
+    if text.isascii():
+        return [token[:MAX_TOKEN_CHARS] for token in _ASCII_TOKEN.findall(text.lower())]
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    found, run, last = list[str](), "", "other"
+    for char in unicodedata.normalize("NFC", folded):
+        kind, kept = _folded(char)
+        if kind == "mark":  # of the letter before, if there is one that keeps its marks
+            run += kept if run and last != "plain" else ""
+            continue
+        if run and (kind in {"other", "single"} or last == "single"):
+            found.append(run[:MAX_TOKEN_CHARS])
+            run = ""
+        run, last = run + kept, kind
+    return [*found, run[:MAX_TOKEN_CHARS]] if run else found
+
+
+def parse_words(text: str) -> WordQuery:
+    """Read what a person typed. Nothing is a syntax error.
+
+    All words must occur. Quotes make a phrase; what has no space between does so too, such as `IMG_1234` or
+    characters of Chinese; a `*` at the end makes a prefix. The extension of an image file does not count.
+    """
+    phrases, n_left = dict[Phrase, None](), MAX_QUERY_TOKENS
+    for phrase in _phrases(text):
+        kept = phrase.tokens[:n_left]
+        if not kept:
+            break
+        phrases[Phrase(kept, phrase.is_prefix and kept == phrase.tokens)] = None
+        n_left -= len(kept)
+    return WordQuery(tuple(phrases))
+
+
+def document_of(id: str, metadata: Metadata, fields: TextFields) -> Document:
+    """The words of an image: of these fields, and of its id unless that is derived from its content."""
+    columns: dict[Column, list[list[str]]] = {"name": [], "caption": [], "other": []}
+    for value in _values(id, metadata, fields):
+        found = tokens(value.text)
+        if found and not (value.path == "id" and found in columns["name"]):
+            columns[value.column].append(found)
+    return Document(**{column: f" {BREAK} ".join(map(" ".join, found)) for column, found in columns.items()})
+
+
+def matched_fields(query: WordQuery, id: str, metadata: Metadata, fields: TextFields) -> list[str]:
+    """The dotted paths of the fields that carry a word of the query, and "id" for the id."""
+    found = dict[str, None]()
+    for value in _values(id, metadata, fields):
+        if value.path not in found:
+            words = tokens(value.text)
+            if any(_occurs(phrase, words) for phrase in query.phrases):
+                found[value.path] = None
+    return list(found)
+
+
+@lru_cache(maxsize=65_536)
+def _folded(char: str) -> tuple[_Kind, str]:
+    """What a character does to a token, and what stays of it."""
+    base = unicodedata.normalize("NFD", char)[0]
+    category = unicodedata.category(base)
+    if category[0] == "M" or category == "Cf" or char == _TATWEEL:
+        # Soft hyphens, directions of writing and variants of a shape are no part of a word.
+        is_kept = category[0] == "M" and not unicodedata.name(char, "").startswith("VARIATION SELECTOR")
+        return "mark", char if is_kept else ""
+    if category[0] not in "LN":
+        return "other", ""
+    if any(first <= ord(char) <= last for first, last in _WITHOUT_SPACES):
+        return "single", char
+    return ("plain", base) if unicodedata.name(base, "").startswith(_WITHOUT_MARKS) else ("letter", char)
+
+
+def _phrases(text: str) -> Iterator[Phrase]:
+    for quoted, star, plain in _PART.findall(text):
+        parts = _BETWEEN_WORDS.split(unicodedata.normalize("NFKC", plain)) if plain else [quoted + star]
+        for part in parts:
+            if found := tuple(tokens(_EXTENSION.sub("", part.rstrip("* ")))):
+                yield Phrase(found, part.endswith("*"))
+
+
+def _values(id: str, metadata: Metadata, fields: TextFields) -> Iterator[_Value]:
+    for path, key, text in _texts("", "", metadata):
+        if path in _NOT_INDEXED or not _is_chosen(path, fields):
+            continue
+        if path == FILE:  # as earlier releases stored it: the path
+            folder, _, name = text.rpartition("/")
+            yield _Value(path, "name", _EXTENSION.sub("", name))
+            yield _Value(path, "other", folder)
+        elif path == f"{FILE}.name":
+            yield _Value(path, "name", _EXTENSION.sub("", text))
+        else:
+            yield _Value(path, "caption" if key.casefold() in _CAPTIONS else "other", text)
+    if not _CONTENT_ID.fullmatch(id):
+        yield _Value("id", "name", _EXTENSION.sub("", id))
+
+
+def _texts(path: str, key: str, value: object) -> Iterator[tuple[str, str, str]]:
+    """The path, the last key and the text of each string, those in lists and in objects too."""
+    if isinstance(value, str):
+        yield path, key, value
+    elif isinstance(value, list):
+        for child in value:
+            yield from _texts(path, key, child)
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            yield from _texts(f"{path}.{name}" if path else name, name, child)
+
+
+def _is_chosen(path: str, fields: TextFields) -> bool:
+    return fields is None or any(path == field or path.startswith(f"{field}.") for field in fields)
+
+
+def _occurs(phrase: Phrase, words: Sequence[str]) -> bool:
+    n = len(phrase.tokens)
+    *first, last = phrase.tokens
+    return any(
+        list(words[at : at + n - 1]) == first
+        and (words[at + n - 1].startswith(last) if phrase.is_prefix else words[at + n - 1] == last)
+        for at in range(len(words) - n + 1)
+    )

@@ -1,0 +1,207 @@
+"""Words: how texts are cut into tokens, what is indexed of an image, and how a query is read."""
+
+from typing import Any
+
+import pytest
+
+from diptych.core.collections.words import (
+    BREAK,
+    MAX_QUERY_TOKENS,
+    MAX_TOKEN_CHARS,
+    Document,
+    Phrase,
+    WordQuery,
+    document_of,
+    matched_fields,
+    parse_words,
+    tokens,
+)
+
+CONTENT_ID = "0123456789abcdef" * 2
+HOSTILE = [
+    *(
+        "",
+        " ",
+        "*",
+        '"',
+        '""',
+        '"""',
+        "'",
+        "\\",
+        "\0",
+        "a\0b",
+        "🐱",
+        "👩‍👩‍👧",
+        "\ud800",
+        "^a",
+        "-b",
+        "+c",
+        "col:x",
+    ),
+    *(
+        "AND",
+        "a OR",
+        "NOT",
+        "NEAR(a b, 3)",
+        "a AND (b",
+        "{name caption} : a",
+        'name : "a"',
+        "a * b",
+        "**",
+        '"*',
+    ),
+    *("') DROP TABLE images; --", "\u202eabc\u202c", "a\u0301" * 50_000, '"a" ' * 25_000, '"' * 100_000),
+    *("x" * 100_000, "x* " * 50_000, "猫" * 30_000, "\u0301" * 100_000),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Black  CATS!", "black cats"),
+        ("Äpfel, Straße, ÉCOLE, Malmö", "apfel strasse ecole malmo"),
+        ("e\u0301cole \ufb01ne \uff23\uff21\uff34 \uff11\uff12", "ecole fine cat 12"),
+        ("İstanbul ΆΘΗΝΑ Ёлка", "istanbul αθηνα елка"),
+        ("co\u00adop \ufeffword a\u200db", "coop word ab"),
+        ("IMG_1234.jpg DSC01234 2024-05-01", "img 1234 jpg dsc01234 2024 05 01"),
+        ("猫が東京にいる。", "猫 が 東 京 に い る"),
+        ("ｶﾞｷﾞ か\u3099 タワー 々", "ガ ギ が タ ワ ー 々"),
+        ("猫cat猫", "猫 cat 猫"),
+        ("한국어 고양이", "한 국 어 고 양 이"),
+        ("\u1112\u1161\u11ab", "한"),
+        ("แมว", "แ ม ว"),
+        ("น้ำ", "น้\u0e4d า"),
+        ("الْقِطَّة أحمد قـــط", "القطة احمد قط"),
+        ("חָתוּל", "חתול"),
+        ("हिन्दी", "हिन्दी"),
+        ("🐱 ☃ ©", ""),
+        ("cat🐱dog", "cat dog"),
+        ("\ud800a\0b", "a b"),
+    ],
+)
+def test_text_is_cut_into_folded_tokens(text: str, expected: str) -> None:
+    assert " ".join(tokens(text)) == expected.strip()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_tokens_of_any_text_hold_letters_digits_and_marks_only(text: str) -> None:
+    queried = [token for phrase in parse_words(text).phrases for token in phrase.tokens]
+    for token in [*tokens(text), *queried]:
+        assert 0 < len(token) <= MAX_TOKEN_CHARS
+        assert token.replace("\u0301", "").isalnum()
+        assert token.encode()
+        assert tokens(token) == [token]
+
+
+def test_long_tokens_are_cut_alike_in_images_and_queries() -> None:
+    assert tokens("x" * 100) == ["x" * MAX_TOKEN_CHARS]
+    assert parse_words("x" * 100).phrases == (Phrase(("x" * MAX_TOKEN_CHARS,)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("black Cat", ["black", "cat"]),
+        ("cat cat", ["cat"]),
+        ('"Black cat" dog', ["black cat", "dog"]),
+        ('"black cat', ["black cat"]),
+        ('dog"black cat"', ["dog", "black cat"]),
+        ("moun* lake", ["moun*", "lake"]),
+        ('"black moun*" "red l"*', ["black moun*", "red l*"]),
+        ("IMG_1234", ["img 1234"]),
+        ("IMG_1234.JPG img_1.heic*", ["img 1234", "img 1*"]),
+        ("don't e-mail", ["don t", "e mail"]),
+        ("cats,dogs;birds (fish)", ["cats", "dogs", "birds", "fish"]),
+        ("東京 猫", ["東 京", "猫"]),
+        ("東京、大阪\uff0c京都", ["東 京", "大 阪", "京 都"]),
+        ("AND not NEAR(a b) col:x", ["and", "not", "near", "a", "b", "col x"]),
+    ],
+)
+def test_query_is_words_phrases_and_prefixes(text: str, expected: list[str]) -> None:
+    found = [" ".join(one.tokens) + "*" * one.is_prefix for one in parse_words(text).phrases]
+    assert found == expected
+
+
+@pytest.mark.parametrize("text", ["", "  ", "*", '""', '"', "🐱", "\0", "-", "'"])
+def test_query_without_tokens_has_no_phrases(text: str) -> None:
+    assert parse_words(text) == WordQuery()
+
+
+def test_only_the_first_tokens_of_a_query_count() -> None:
+    words = [f"w{n}" for n in range(MAX_QUERY_TOKENS + 9)]
+    assert [one.tokens[0] for one in parse_words(" ".join(words)).phrases] == words[:MAX_QUERY_TOKENS]
+    (phrase,) = parse_words(f'"{" ".join(words)}"*').phrases
+    assert phrase == Phrase(tuple(words[:MAX_QUERY_TOKENS]))
+
+
+METADATA: dict[str, Any] = {
+    "file": {"name": "IMG_1234.JPG", "folder": "2024/rome", "modified": "2024-05-01T12:00:00Z"},
+    "exif": {"taken_at": "2024-05-01T10:11:12", "camera": "Canon EOS R5"},
+    "Title": "Black cat",
+    "tags": ["red sofa", "猫"],
+    "iptc": {"caption": "deep", "place": {"city": "Malmö"}},
+    "year": 2024,
+    "seen": True,
+    "none": None,
+}
+
+
+def test_names_captions_and_other_texts_are_indexed_in_columns_of_their_own() -> None:
+    found = document_of("my-id", METADATA, None)
+    assert found == Document(
+        name=f"img 1234 {BREAK} my id",
+        caption=f"black cat {BREAK} red sofa {BREAK} 猫 {BREAK} deep",
+        other=f"2024 rome {BREAK} canon eos r5 {BREAK} malmo",
+    )
+
+
+@pytest.mark.parametrize(
+    ("id", "name"), [(CONTENT_ID, "img 1"), ("img-1.png", "img 1"), ("a", f"img 1 {BREAK} a")]
+)
+def test_id_is_indexed_unless_it_is_of_the_content_or_the_file_name(id: str, name: str) -> None:
+    assert document_of(id, {"file": {"name": "img_1.jpg"}}, None).name == name
+
+
+def test_path_that_an_earlier_release_stored_is_a_name_and_a_folder() -> None:
+    assert document_of(CONTENT_ID, {"file": "rome/IMG_1.jpg"}, None) == Document("img 1", "", "rome")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([], Document("my id")),
+        (["Title", "iptc.place"], Document("my id", "black cat", "malmo")),
+        (["file"], Document(f"img 1234 {BREAK} my id", "", "2024 rome")),
+        (["tit", "iptc.caption.x", "year"], Document("my id")),
+    ],
+)
+def test_chosen_fields_alone_are_indexed_with_the_id(fields: list[str], expected: Document) -> None:
+    assert document_of("my-id", METADATA, fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cat", ["Title"]),
+        ("black 2024", ["file.folder", "Title"]),
+        ("canon", ["exif.camera"]),
+        ("IMG_1234.jpg", ["file.name"]),
+        ('"red sofa"', ["tags"]),
+        ('"sofa 猫"', []),
+        ("so*", ["tags"]),
+        ("so", []),
+        ("id", ["id"]),
+        ("MALMO", ["iptc.place.city"]),
+        ("nothing", []),
+        ("*", []),
+    ],
+)
+def test_fields_that_carry_a_word_are_named_by_their_paths(text: str, expected: list[str]) -> None:
+    assert matched_fields(parse_words(text), "my-id", METADATA, None) == expected
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"a": [["x", {"b": ["y"]}]]}, {"a": "x", "": "y"}, {"a": {"": "x"}, "b": "y"}]
+)
+def test_texts_are_found_wherever_they_are(metadata: dict[str, Any]) -> None:
+    assert document_of(CONTENT_ID, metadata, None).other == f"x {BREAK} y"
