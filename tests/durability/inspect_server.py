@@ -13,6 +13,7 @@ import numpy as np
 
 from durability.journal import Held, Images, Journal, Kept
 from durability.load import names_of
+from support.word_index import disagreeing_words
 
 PAGE = 7  # small, so that a listing has several pages
 ALL = 1000  # more hits than there are images
@@ -22,7 +23,7 @@ EMBEDDED_WITHIN_S = 60
 
 
 def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *, thorough: bool) -> None:
-    """Wait for running jobs, then check rows, bytes, vectors and files against what was acknowledged.
+    """Wait for running jobs, then check rows, bytes, vectors, words and files against what was acknowledged.
 
     Original bytes and vectors are checked for the images that the kill left in doubt and a few others, or
     for all images if `thorough`. The files on the disk are always read.
@@ -45,6 +46,7 @@ def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *
     states = filter(None, journal.acknowledged.values())
     used = {sha256_of(kept.payload) for state in states for kept in state.images.values() if kept.has_file}
     assert files.keys() == used
+    assert disagreeing_words(data_dir) == []
 
 
 def files_of(data_dir: Path) -> dict[str, bytes]:

@@ -20,12 +20,14 @@ from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.backup import DamagedImage
 from diptych.core.collections.metadata.filters import Compare
+from diptych.core.collections.words import parse_words
 from diptych.core.rollout.types import Rollout, ServedVersions
 from diptych.core.types import NewRow, Target, VersionRef
 from diptych.errors import Conflict, StoreError
 from diptych.failpoints import VARIABLE
 from support.tiny_bundle import TINY
 from support.warm_server import WarmServers
+from support.word_index import disagreeing_words
 
 SCHEMAS = Path(__file__).parent / "schemas"
 ONE = VersionRef(TINY, 1, "1111")  # which serves
@@ -46,10 +48,14 @@ def as_left_by_the_release_before(data_dir: Path, changes: str = "", schema: int
 
 
 def tables_and_indexes(data_dir: Path) -> dict[str, Any]:
-    """The columns of each table, in any order, and the definition of each index, by name."""
+    """The columns of each table, in any order, and the definition of each index, by name; without the words,
+    which are tables for each collection.
+    """
     with closing(sqlite3.connect(data_dir / DATABASE)) as db:
         found: dict[str, Any] = {}
-        for kind, name, sql in db.execute("SELECT type, name, sql FROM sqlite_schema"):
+        for kind, name, sql in db.execute(
+            "SELECT type, name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'words%'"
+        ):
             columns = db.execute(f"PRAGMA table_info({name})")
             found[name] = sorted(column for _, *column in columns) if kind == "table" else sql
     return found
@@ -138,14 +144,38 @@ def test_jobs_keep_the_collections_that_they_added_to(tmp_path: Path) -> None:
             assert [item.id for item in await jobs.pending_items("open", 9)] == ["a", "c"]
             mine, theirs = await store.catalogue.list()
             with pytest.raises(Conflict, match="a job adds to collection 'theirs'"):
-                await store.catalogue.change(theirs.number, "gone", "original")
-            await store.catalogue.change(mine.number, "gone", "original")
+                await store.catalogue.change(theirs.number, "gone", "original", None)
+            await store.catalogue.change(mine.number, "gone", "original", None)
             names = [job.collection for job in await jobs.jobs()]
             assert names == ["theirs", "gone (dropped)", "gone (dropped)", "gone"]
         finally:
             await store.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("schema", [9, 11])
+def test_words_of_images_that_were_there_before_are_found_once_they_are_indexed(
+    tmp_path: Path, schema: int
+) -> None:
+    as_left_by_the_release_before(tmp_path, schema=schema)
+
+    async def story() -> None:
+        store = SqliteStore(tmp_path)
+        try:
+            query = parse_words("x e")
+            (mine, _) = await store.catalogue.list()
+            before = await store.words.matching(mine.number, query)
+            assert (before.keys.tolist(), before.n_indexed, before.n_images) == ([], 0, 2)
+            while await store.words.index_next(mine.number):
+                pass
+            after = await store.words.matching(mine.number, query)
+            assert (after.keys.tolist(), after.n_indexed, after.n_images) == ([1], 2, 2)
+        finally:
+            await store.close()
+
+    asyncio.run(story())
+    assert disagreeing_words(tmp_path) == []
 
 
 @pytest.mark.parametrize("schema", [9, 11])

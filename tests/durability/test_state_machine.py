@@ -19,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.core.collections.ids import content_id, sha256_of
+from diptych.core.collections.ids import CONTENT_ID_DIGITS, content_id, sha256_of
 from diptych.core.collections.metadata.checks import merge_patch
 from diptych.core.collections.metadata.filter_parser import parse_filter
+from diptych.core.collections.words import parse_words
 from diptych.core.types import Deletion, NewImage, Target
 from diptych.errors import Conflict, NotFound
 from durability.journal import Kept
@@ -30,6 +31,7 @@ from integration.store_parts import Opened, tiny_png
 from support.one_search import search_by
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.version_vectors import Vector, VersionVectors
+from support.word_index import disagreeing_words
 
 C = "default"
 OTHER = "other"
@@ -249,6 +251,24 @@ class Images(RuleBasedStateMachine):
         """The vector of an image; int8 turns those of the store's parts by one place."""
         return np.roll(self.expected[_name_and_version(target)].image(payload), target.precision == "int8")
 
+    @rule(text=st.sampled_from(["x", "y", "E", "x y", "a", "e*", '"x y"']))
+    def find_words(self, text: str) -> None:
+        """Find images by words: exactly those whose id or metadata have all of them."""
+        words = {*text.lower().replace("*", "").split()} - {'"x', 'y"'}
+        found = self.runner.run(self._by_words(text))
+        assert found == {
+            id
+            for id, kept in self.kept.items()
+            if words <= _words_of(id, kept.metadata) and not text.startswith('"')  # no value has two words
+        }
+
+    async def _by_words(self, text: str) -> set[str]:
+        c = self.opened.collections[C].number
+        matches = await self.opened.records.words.matching(c, parse_words(text))
+        assert (matches.n_indexed, matches.n_images) == (len(self.kept), len(self.kept))
+        records = await self.opened.records.rows.by_key(matches.keys.tolist())
+        return {record.id for record in records.values()}
+
     @rule(limit=st.integers(1, 4))
     def list(self, limit: int) -> None:
         listed, after = [], None
@@ -279,6 +299,11 @@ class Images(RuleBasedStateMachine):
             assert (info.n_embedded, info.state) == (len(self.kept), "ready"), info
             assert self.opened.files() == sorted({sha256_of(kept.payload) for kept in self.kept.values()})
 
+    @invariant()
+    def words_of_exactly_these_images(self) -> None:
+        if hasattr(self, "opened"):
+            assert disagreeing_words(self.folder) == []
+
     def teardown(self) -> None:
         if hasattr(self, "opened"):
             self.runner.run(self.opened.__aexit__())
@@ -288,6 +313,19 @@ class Images(RuleBasedStateMachine):
 
 def _name_and_version(target: Target) -> tuple[str, int]:
     return target.ref.name, target.ref.version
+
+
+def _words_of(id: str, metadata: Any) -> set[str]:
+    """The words of an image: of its id, unless that is of its content, and of texts, wherever they are."""
+    words = set[str]() if len(id) == CONTENT_ID_DIGITS else {*id.lower().strip("~").split(".")}
+    values = [metadata]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict | list):
+            values += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, str):
+            words.add("e" if value == "é" else value)
+    return words
 
 
 def _same(a: Any, b: Any) -> bool:

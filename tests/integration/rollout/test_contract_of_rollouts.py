@@ -93,7 +93,7 @@ def test_identity_moves_along_with_the_name(run: Run) -> None:
         store, rollouts = ports.records, ports.rollouts
         c = await add(store, "c", 1, "first")
         await rollouts.switch(None, {c: move("second")}, DONE)
-        await store.catalogue.change(c, "d", "none")
+        await store.catalogue.change(c, "d", "none", None)
         found = await info(store, "d")
         assert (found.identity, found.previous_identity, found.keep) == ("second", "first", "none")
 

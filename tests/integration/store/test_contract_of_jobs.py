@@ -76,7 +76,7 @@ def test_job_follows_the_name_of_its_collection_and_ends_with_it(run: Run) -> No
         c, jobs, catalogue = await ports.created(), ports.jobs, ports.records.catalogue
         await jobs.create(job("old"), ITEMS)
         await jobs.finish("old", "done", "")
-        await catalogue.change(c, "d", "original")
+        await catalogue.change(c, "d", "original", None)
         await jobs.create(job("new", "d"), ITEMS)
         assert [(one.id, one.collection) for one in await jobs.jobs()] == [("new", "d"), ("old", "d")]
         await catalogue.drop(c)
@@ -84,7 +84,7 @@ def test_job_follows_the_name_of_its_collection_and_ends_with_it(run: Run) -> No
         assert (new.collection, new.state, new.reason) == ("d", "failed", "collection 'd' was dropped")
         assert (old.collection, old.state) == ("d", "done")
         other = await ports.created("other")
-        await catalogue.change(other, "d", "original")  # its jobs are not those
+        await catalogue.change(other, "d", "original", None)  # its jobs are not those
         assert [one.collection for one in await jobs.jobs()] == ["d (dropped)", "d (dropped)"]
 
     run(story)

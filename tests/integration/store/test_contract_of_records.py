@@ -40,7 +40,7 @@ def test_what_is_done_with_a_dropped_collection_is_refused_and_changes_nothing(r
         await ports.created("c")  # which has its name
         vectors = np.ones((1, DIM), np.float32)
         for attempt in (
-            records.catalogue.change(c, "d", "none"),
+            records.catalogue.change(c, "d", "none", None),
             records.catalogue.drop(c),
             records.catalogue.sizes(c),
             records.rows.get(c, "a"),
@@ -85,11 +85,11 @@ def test_record_has_the_name_that_its_collection_has_now(run: Run) -> None:
     async def story(ports: Ports) -> None:
         c, other = await ports.created("c"), await ports.created("other")
         (key,) = await ports.add(c, "a")
-        await ports.records.catalogue.change(c, "d", "none")
+        await ports.records.catalogue.change(c, "d", "none", None)
         (found,) = (await ports.records.rows.by_key([key])).values()
         assert (found.collection, (await ports.records.rows.get(c, "a")).collection) == ("d", "d")
         with pytest.raises(Conflict):
-            await ports.records.catalogue.change(other, "d", "none")
+            await ports.records.catalogue.change(other, "d", "none", None)
         names = [(one.number, one.name, one.keep) for one in await ports.records.catalogue.list()]
         assert names == [(c, "d", "none"), (other, "other", "original")]
 
@@ -136,7 +136,7 @@ def test_each_write_of_a_collection_has_the_next_change_number(run: Run) -> None
         assert (await ports.records.filtered.passing(c, BELOW_2)).change == 5
         assert (await writer.delete(c, [b])).change == 6
         await writer.put_hashes({a: b"hash"})
-        await ports.records.catalogue.change(c, "d", "none")
+        await ports.records.catalogue.change(c, "d", "none", None)
         assert (await ports.change(c), await ports.change(other)) == (6, 1)
 
     run(story)
@@ -188,7 +188,7 @@ def test_job_writes_into_no_other_collection_than_its_own(run: Run) -> None:
         await ports.jobs.create(Job("job", "c", False, "queued", 1, "now"), [JobItem(0, 0, 0)])
         notes = [JobNote("job", 0, row=0)]
         with pytest.raises(Conflict, match="a job adds to collection 'c'"):
-            await ports.records.catalogue.change(c, "d", "original")
+            await ports.records.catalogue.change(c, "d", "original", None)
         with pytest.raises(NotFound):
             await ports.records.writer.put(other, [row("a")], identity="i", replace=False, notes=notes)
         await ports.records.catalogue.drop(c)
@@ -412,7 +412,7 @@ def test_everything_is_there_after_the_store_was_opened_again(run: Run) -> None:
     async def before(ports: Ports) -> None:
         c = await ports.created()
         await ports.add(c, "a")
-        await ports.records.catalogue.change(c, "d", "none")
+        await ports.records.catalogue.change(c, "d", "none", None)
 
     async def after(ports: Ports) -> None:
         await ports.records.require_sound()

@@ -16,6 +16,7 @@ Pixels = NDArray[np.uint8]  # (S, S, 3) RGB, one prepared image
 InputIds = NDArray[np.int32]  # (L,), one text, unpadded
 Keys = NDArray[np.int64]  # (N,), row keys of the store and of the index
 Metadata = dict[str, Any]  # a JSON object
+TextFields = tuple[str, ...] | None  # dotted paths of the fields whose words are indexed; None: all
 NO_ROWS: Embeddings = np.empty((0, 0), np.float32)  # of any width
 
 Outcome = Embedding | DiptychError  # the outcome of one submitted item
@@ -276,22 +277,32 @@ class CollectionInfo:
     identity: str | None = None  # of the vectors that answer searches
     previous_identity: str | None = None  # of the vectors that are kept for a rollback
     ref: VersionRef | None = None  # the version of these vectors, as far as it was stored
+    text_fields: TextFields = None
 
 
 @dataclass(frozen=True)
 class CollectionChange:
-    """A change of a collection; None keeps a value. `keep` applies to images that are added from then on."""
+    """A change of a collection; None keeps a value. `keep` applies to images that are added from then on.
+
+    `text_fields` counts if `sets_text_fields`: None has a meaning of its own there.
+    """
 
     name: str | None = None
     keep: Keep | None = None
+    text_fields: TextFields = None
+    sets_text_fields: bool = False
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The kept files of the images of a collection; images with the same bytes share one file."""
+    """The kept files of the images of a collection; images with the same bytes share one file.
+
+    `n_unindexed`: images whose words cannot be found yet.
+    """
 
     n_kept: int = 0
     kept_bytes: int = 0
+    n_unindexed: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,26 @@ import builtins
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
 from diptych.adapters.sqlite.records import begin_change, require_collection
 from diptych.adapters.sqlite.row_writer import delete_images
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.collections.metadata.exif import LEVELS
-from diptych.core.types import CollectionInfo, ExifLevel, Keep, Removed, Sizes, Target, VersionRef
+from diptych.core.types import (
+    CollectionInfo,
+    ExifLevel,
+    Keep,
+    Removed,
+    Sizes,
+    Target,
+    TextFields,
+    VersionRef,
+)
 from diptych.errors import Conflict
 
 # One index alone gives the sums of rows and bytes. Another index gives the files that several rows share;
@@ -48,17 +59,26 @@ class SqliteCatalogue:
         return await self._threads.read(_list)
 
     async def create(
-        self, name: str, keep: Keep, identity: str, ref: VersionRef, *, exif: ExifLevel = "none"
+        self,
+        name: str,
+        keep: Keep,
+        identity: str,
+        ref: VersionRef,
+        *,
+        text_fields: TextFields = None,
+        exif: ExifLevel = "none",
     ) -> CollectionInfo:
         """Create a collection. Raises Conflict if the name is taken."""
-        return await self._threads.write(lambda db: _create(db, name, keep, identity, ref=ref, exif=exif))
+        return await self._threads.write(
+            lambda db: _create(db, name, keep, identity, ref=ref, text_fields=text_fields, exif=exif)
+        )
 
-    async def change(self, c: int, name: str, keep: Keep) -> None:
+    async def change(self, c: int, name: str, keep: Keep, text_fields: TextFields) -> None:
         """Rename and configure a collection, in one transaction.
 
         Raises NotFound; Conflict if a new name is taken, or a job adds to the collection.
         """
-        await self._threads.write(lambda db: _change(db, c, name, keep))
+        await self._threads.write(lambda db: _change(db, c, name, keep, text_fields))
 
     async def move(self, c: int, target: Target, identity: str) -> None:
         """Note what makes the vectors from now on; those before are kept. Raises NotFound."""
@@ -100,14 +120,15 @@ def _list(db: sqlite3.Connection) -> list[CollectionInfo]:
     rows = db.execute(
         "SELECT number, name, model, (SELECT count(*) FROM images WHERE collection = c.number),"
         " created_at, keep, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
-        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), version, bundle"
+        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), version, bundle,"
+        " text_fields"
         " FROM collections c ORDER BY name"
     )
     return [_info(row) for row in rows]
 
 
 def _info(row: Iterable[Any]) -> CollectionInfo:
-    number, name, model, n_images, created_at, keep, identity, previous, version, bundle = row
+    number, name, model, n_images, created_at, keep, identity, previous, version, bundle, fields = row
     return CollectionInfo(
         number,
         name,
@@ -118,25 +139,57 @@ def _info(row: Iterable[Any]) -> CollectionInfo:
         identity=identity,
         previous_identity=previous,
         ref=None if version is None else VersionRef(model, version, bundle),
+        text_fields=text_index.fields_of(fields),
     )
 
 
 def _create(
-    db: sqlite3.Connection, name: str, keep: Keep, identity: str, *, ref: VersionRef, exif: ExifLevel
+    db: sqlite3.Connection,
+    name: str,
+    keep: Keep,
+    identity: str,
+    *,
+    ref: VersionRef,
+    text_fields: TextFields,
+    exif: ExifLevel,
 ) -> CollectionInfo:
-    created_at = sql.now()
+    created_at, fields = sql.now(), text_index.stored_fields(text_fields)
     with _name_is_free(db, name):
         added = db.execute(
-            "INSERT INTO collections (name, model, created_at, keep, identity, version, bundle, exif, change)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)",
-            (name, ref.name, created_at, keep, sql.add_identity(db, identity), ref.version, ref.bundle, exif),
+            "INSERT INTO collections (name, model, created_at, keep, identity, version, bundle, text_fields,"
+            " exif, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            (
+                name,
+                ref.name,
+                created_at,
+                keep,
+                sql.add_identity(db, identity),
+                ref.version,
+                ref.bundle,
+                fields,
+                exif,
+            ),
         )
     assert added.lastrowid is not None
-    return CollectionInfo(added.lastrowid, name, ref.name, 0, created_at, keep, identity=identity, ref=ref)
+    text_index.create(db, added.lastrowid)
+    return CollectionInfo(
+        added.lastrowid,
+        name,
+        ref.name,
+        0,
+        created_at,
+        keep,
+        identity=identity,
+        ref=ref,
+        text_fields=text_index.fields_of(fields),
+    )
 
 
-def _change(db: sqlite3.Connection, c: int, name: str, keep: Keep) -> None:
-    before = require_collection(db, c)
+def _change(db: sqlite3.Connection, c: int, name: str, keep: Keep, text_fields: TextFields) -> None:
+    before, fields = require_collection(db, c), text_index.stored_fields(text_fields)
+    query = "UPDATE collections SET text_fields = ?1 WHERE number = ?2 AND text_fields IS NOT ?1"
+    if db.execute(query, (fields, c)).rowcount:
+        text_index.begin_again(db, c)
     db.execute("UPDATE collections SET keep = ? WHERE number = ?", (keep, c))
     if name != before:
         require_no_job(db, c, before)
@@ -177,8 +230,10 @@ def move_collection(db: sqlite3.Connection, c: int, target: Target, identity: st
 def _drop(db: sqlite3.Connection, c: int) -> Removed:
     change = begin_change(db, c)
     keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (c,))]
+    text_index.begin_again(db, c)  # at once, instead of row by row
     released = delete_images(db, c, keys)
     end_with_collection(db, c, require_collection(db, c))
+    text_index.drop(db, c)
     db.execute("DELETE FROM collections WHERE number = ?", (c,))
     return Removed(tuple(keys), released, change)
 
@@ -191,7 +246,13 @@ def _sizes(db: sqlite3.Connection, c: int | None) -> dict[int, Sizes]:
         require_collection(db, c)
         numbers, rows = [c], db.execute(f"{_SIZES} WHERE collection = ?", (c,))
     found = {collection: Sizes(*row) for collection, *row in rows}
-    return {number: found.get(number, Sizes()) for number in numbers}
+    return {
+        number: replace(
+            found.get(number, Sizes()),
+            n_unindexed=text_index.n_unindexed(db, text_index.text_index(db, number)),
+        )
+        for number in numbers
+    }
 
 
 @contextmanager

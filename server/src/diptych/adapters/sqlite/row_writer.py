@@ -14,6 +14,7 @@ from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.jobs import record
 from diptych.adapters.sqlite.records import RECORD, begin_change, find_record, record_of, set_metadata
 from diptych.adapters.sqlite.rows import ONE_OF
+from diptych.adapters.sqlite.text_index import TextIndex, text_index
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.adapters.sqlite.vector_rows import Writing, put_embedding
 from diptych.core.collections.metadata.checks import to_json
@@ -54,7 +55,8 @@ class SqliteRowWriter:
         def work(db: sqlite3.Connection) -> Written:
             change = begin_change(db, c)
             writing = Writing(c, sql.add_identity(db, identity) if rows else 0, change)
-            results = [_put_row(db, row, writing, replace=replace) for row in rows]
+            words = text_index(db, c)
+            results = [_put_row(db, row, writing, words, replace=replace) for row in rows]
             for note in notes:
                 record(db, c, note.job, note.item, outcome_of(note, rows, results))
             return Written(results, change)
@@ -108,16 +110,19 @@ def delete_images(db: sqlite3.Connection, c: int, keys: Sequence[int]) -> tuple[
     chosen = (json.dumps(list(keys)), c)
     sha256s = _sha256s(db, f"key {ONE_OF} AND +collection = ?", chosen)
     db.execute(f"DELETE FROM images WHERE key {ONE_OF} AND +collection = ?", chosen)
+    text_index(db, c).remove(db, keys)
     return tuple(sorted(_unused_files(db, sha256s)))
 
 
-def _put_row(db: sqlite3.Connection, row: NewRow, writing: Writing, *, replace: bool) -> PutResult:
+def _put_row(
+    db: sqlite3.Connection, row: NewRow, writing: Writing, words: TextIndex, *, replace: bool
+) -> PutResult:
     """Add one row. An existing row with its id decides whether that creates, replaces or conflicts."""
     found = db.execute(
         f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (writing.c, row.id)
     ).fetchone()
     if found is None:
-        return PutResult("created", _insert(db, row, writing))
+        return PutResult("created", _insert(db, row, writing, words))
     key, there = int(found[0]), record_of(found[1:])
     if there.sha256 == row.sha256:
         return _put_same(db, key, row, there.metadata, writing, replace=replace)
@@ -126,14 +131,17 @@ def _put_row(db: sqlite3.Connection, row: NewRow, writing: Writing, *, replace: 
     if row.metadata is None:
         kept = there.metadata if row.exif is None else without_exif(there.metadata)
         row = dataclasses.replace(row, metadata=kept)
-    return _put_in_place(db, key, row, writing)
+    return _put_in_place(db, key, row, writing, words)
 
 
-def _put_in_place(db: sqlite3.Connection, key: int, row: NewRow, writing: Writing) -> PutResult:
+def _put_in_place(
+    db: sqlite3.Connection, key: int, row: NewRow, writing: Writing, words: TextIndex
+) -> PutResult:
     """Replace the row of `key` by a new one."""
     sha256s = _sha256s(db, "key = ?", (key,))
     db.execute("DELETE FROM images WHERE key = ?", (key,))
-    new_key = _insert(db, row, writing)
+    words.remove(db, [key])
+    new_key = _insert(db, row, writing, words)
     return PutResult(
         "replaced", new_key, removed_key=key, released=next(iter(_unused_files(db, sha256s)), None)
     )
@@ -154,8 +162,9 @@ def _put_same(
     return PutResult("replaced", key)
 
 
-def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing) -> int:
-    text, created_at = to_json(with_exif(row.metadata or {}, row.exif)), sql.now()
+def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing, words: TextIndex) -> int:
+    metadata, created_at = with_exif(row.metadata or {}, row.exif), sql.now()
+    text = to_json(metadata)
     checksum = checksums.of_row(
         row.id.encode(),
         row.sha256.encode(),
@@ -172,6 +181,7 @@ def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing) -> int:
     key = db.execute(INSERT, values).lastrowid
     assert key is not None
     put_embedding(db, key, row.embedding, writing)
+    words.put(db, key, row.id, metadata)
     return key
 
 

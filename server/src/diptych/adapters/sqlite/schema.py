@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - only constants of this module are inserted into statements
 
 import logging
+import re
 import sqlite3
 from datetime import UTC, datetime
 from itertools import chain
@@ -36,6 +37,13 @@ _COLLECTIONS = """CREATE TABLE collections (
         bundle            TEXT,
         change            INTEGER NOT NULL
     ) STRICT"""
+# `text_fields`: a JSON array, NULL for all. The others: see `text_index`, which also makes a table for each
+# collection.
+_TEXT_INDEX = (
+    "ALTER TABLE collections ADD COLUMN text_fields TEXT",
+    "ALTER TABLE collections ADD COLUMN unindexed_after INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE collections ADD COLUMN unindexed_until INTEGER NOT NULL DEFAULT 0",
+)
 # AUTOINCREMENT: a key is never reused, so that an index entry never refers to another image. `kept`:
 # whether the image file is kept: a ready-made vector has no file, and a collection may keep none.
 # `picture_hash`: see `core.collections.duplicates`; NULL: unknown, or no file is kept to compute it from.
@@ -70,6 +78,8 @@ _JOBS = """CREATE TABLE jobs (
         finished_at TEXT,
         reason      TEXT NOT NULL
     ) STRICT"""
+# What the check of SQLite (3.44 and newer) says of a table of FTS5.
+_OF_WORDS = re.compile(r"inverted index for FTS5 table \w+\.(words_\d+)")
 _IMAGE_INDEXES = (
     # This index alone gives the sizes of a collection.
     "CREATE INDEX images_by_collection ON images (collection, kept, n_bytes)",
@@ -97,6 +107,7 @@ SCHEMA: tuple[str, ...] = (
     ) STRICT""",
     _COLLECTIONS,
     *_EXIF_READ,
+    *_TEXT_INDEX,
     _IMAGES,
     *_IMAGE_INDEXES,
     """CREATE TABLE embeddings (
@@ -235,7 +246,7 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
         ),
         "ALTER TABLE embeddings ADD COLUMN change INTEGER NOT NULL DEFAULT 1",
     ),
-    _EXIF_READ,
+    (*_EXIF_READ, *_TEXT_INDEX),
 )
 VERSION = OLDEST + len(CONVERSIONS)
 
@@ -260,19 +271,22 @@ def connect_immutable(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
 
-def require_sound(db: sqlite3.Connection) -> None:
+def require_sound(db: sqlite3.Connection) -> list[str]:
     """Check all pages, and every row against every index. Raises CorruptStore naming the first fault.
 
-    Otherwise a page of one index in the place of another would silently return wrong rows, or none.
+    Otherwise a page of one index in the place of another would silently return wrong rows, or none. Returns
+    the tables of words that are damaged inside, which are made again: their pages are sound.
     """
     try:
-        (fault,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        faults = [fault for (fault,) in db.execute("PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:  # the check itself may fail on what it reads
         if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:  # such as a full disk
             raise
-        fault = str(error)
-    if fault != "ok":
-        raise CorruptStore(damaged(" ".join(fault.split())))
+        faults = [str(error)]
+    for fault in faults:
+        if fault != "ok" and not _OF_WORDS.search(fault):
+            raise CorruptStore(damaged(" ".join(fault.split())))
+    return [found[1] for fault in faults if (found := _OF_WORDS.search(fault))]
 
 
 def damaged(fault: object) -> str:

@@ -11,6 +11,7 @@ from diptych.adapters.sqlite.row_reader import SqliteRows
 from diptych.adapters.sqlite.row_writer import SqliteRowWriter
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.adapters.sqlite.vector_rows import SqliteVectorRows
+from diptych.adapters.sqlite.word_rows import SqliteWords
 
 DATABASE = "diptych.sqlite3"
 
@@ -48,6 +49,7 @@ class SqliteStore:
         filters = FilterCache()  # cleared by all changes of images but pure additions
         self.catalogue = SqliteCatalogue(self._threads, filters.clear)
         self.rows = self.filtered = SqliteRows(self._threads, filters)
+        self.words = SqliteWords(self._threads, filters)
         self.writer = SqliteRowWriter(self._threads, filters.clear)
         self.vectors = SqliteVectorRows(self._threads)
 

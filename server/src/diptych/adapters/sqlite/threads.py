@@ -20,6 +20,7 @@ from diptych.adapters.files.opened import OpenedFiles
 from diptych.adapters.files.private_files import FILE_MODE, narrow
 from diptych.adapters.files.quota import TIGHT_BYTES, Quota
 from diptych.adapters.free_space import available_memory
+from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.errors import sqlite_errors_translated
 from diptych.adapters.sqlite.schema import (
     BUSY_S,
@@ -153,11 +154,12 @@ class SqliteThreads:
         """Check that the database is sound, and migrate it. Changes nothing if it is damaged."""
         _read_ahead(self._file)
         with sqlite_errors_translated(self._file.parent):
-            require_sound(self._writer_db)
+            damaged_words = require_sound(self._writer_db)
             if self._read_only:
                 require_current(self._writer_db)
                 return
             migrate(self._writer_db)
+            text_index.mend(self._writer_db, damaged_words)
             self._reserve_log()
             self._measure()
         lock_files = () if self._lock_file is None else (self._lock_file,)

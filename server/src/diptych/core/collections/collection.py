@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from diptych.core.ports import Metrics
 from diptych.core.serving.snapshot import Pair, Serving, Snapshot
-from diptych.core.types import EXACT, CollectionInfo, CollectionState, Embeddings, Keep, NewRow, VersionRef
+from diptych.core.types import (
+    EXACT,
+    CollectionInfo,
+    CollectionState,
+    Embeddings,
+    Keep,
+    NewRow,
+    TextFields,
+    VersionRef,
+)
 from diptych.errors import Conflict, NotFound, NotReady
 
 
@@ -28,6 +37,7 @@ class Collection:
     metrics: Metrics
     n_images: int
     keep: Keep = "original"
+    text_fields: TextFields = None
     stored: VersionRef | None = None
     stays: str = ""  # why it does not follow the version that the server serves
     reason: str = ""  # why it is not served, or why embedding ended early
@@ -60,6 +70,7 @@ class Collection:
             n_images=self.n_images,
             created_at=self.created_at,
             keep=self.keep,
+            text_fields=self.text_fields,
             state=self._state(pair),
             n_embedded=0 if pair is None else self.n_images - len(pair.index.unindexed),
             reason="" if self._state(pair) == "ready" else self.reason,

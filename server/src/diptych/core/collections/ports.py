@@ -34,6 +34,7 @@ from diptych.core.types import (
     Removed,
     Sizes,
     Target,
+    TextFields,
     VectorPage,
     VersionRef,
     WordMatches,
@@ -136,7 +137,14 @@ class Catalogue(Protocol):
         ...
 
     async def create(
-        self, name: str, keep: Keep, identity: str, ref: VersionRef, *, exif: ExifLevel = "none"
+        self,
+        name: str,
+        keep: Keep,
+        identity: str,
+        ref: VersionRef,
+        *,
+        text_fields: TextFields = None,
+        exif: ExifLevel = "none",
     ) -> CollectionInfo:
         """Create an empty collection with vectors of an identity and version.
 
@@ -144,8 +152,11 @@ class Catalogue(Protocol):
         """
         ...
 
-    async def change(self, c: int, name: str, keep: Keep) -> None:
-        """Change all of it or nothing. Raises Conflict if a new name is taken, or a job adds to it."""
+    async def change(self, c: int, name: str, keep: Keep, text_fields: TextFields) -> None:
+        """Change all of it or nothing. Raises Conflict if a new name is taken, or a job adds to it.
+
+        With other fields the words of all rows are indexed again, see `WordRows.index_next`.
+        """
         ...
 
     async def move(self, c: int, target: Target, identity: str) -> None:
@@ -251,7 +262,14 @@ class WordRows(Protocol):
         """All rows that match, best first. A cancelled call stops reading.
 
         Which rows match is the promise. Their order may differ with another store: here it is bm25 with more
-        weight for names and captions, and rows of one score are in the order of their keys.
+        weight for names and captions, and rows of one score are in the order of their keys. Raises NotFound.
+        """
+        ...
+
+    async def index_next(self, c: int) -> int:
+        """Index the words of some of the rows that were there before; return how many, 0 once all are.
+
+        A row that is written is indexed with it. Raises NotFound.
         """
         ...
 
@@ -351,6 +369,9 @@ class Records(Database, Protocol):
 
     @property
     def filtered(self) -> FilteredRows: ...  # noqa: D102
+
+    @property
+    def words(self) -> WordRows: ...  # noqa: D102
 
     @property
     def writer(self) -> RowWriter: ...  # noqa: D102

@@ -14,13 +14,14 @@ from diptych.core.collections.index_upkeep import IndexUpkeep
 from diptych.core.collections.indexes import Indexes
 from diptych.core.collections.ports import ImageStore, Records
 from diptych.core.collections.reembed import Pace, Reembedder
+from diptych.core.collections.word_upkeep import index_words
 from diptych.core.concurrency.shared import Shared
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.ports import Metrics
 from diptych.core.serving.snapshot import Pair, Serving
 from diptych.core.serving.version import Version
 from diptych.core.serving.versions import Versions
-from diptych.core.types import CollectionChange, CollectionInfo, Keep, Target
+from diptych.core.types import CollectionChange, CollectionInfo, Keep, Target, TextFields
 from diptych.errors import Conflict, DiptychError, NotReady
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,8 @@ class CollectionRegistry:
                     self._background.start(
                         self._complete(collection, collection.pair), f"embedding collection {collection.name}"
                     )
+            if not self._read_only:
+                self._index_words(collection)
 
     async def stop(self) -> None:
         """Stop embedding, training and reading EXIF in the background."""
@@ -122,7 +125,7 @@ class CollectionRegistry:
         if name in self:
             raise Conflict(f"there is a collection named {name!r} already")
 
-    async def create(self, name: str, keep: Keep) -> Collection:
+    async def create(self, name: str, keep: Keep, text_fields: TextFields = None) -> Collection:
         """Create an empty collection in all snapshots. Raises Conflict when the name is taken."""
         self.require_name_free(name)
         serving = self._serving
@@ -135,7 +138,12 @@ class CollectionRegistry:
                 for one in (serving.next, serving.previous)
             ]
             info = await self._records.catalogue.create(
-                name, keep, pair.identity, pair.model.ref, exif=self._exif.level
+                name,
+                keep,
+                pair.identity,
+                pair.model.ref,
+                text_fields=text_fields,
+                exif=self._exif.level,
             )
             collection = self._place(info, pair)
             for put, other in zip((serving.set_next, serving.set_previous), others, strict=True):
@@ -154,12 +162,16 @@ class CollectionRegistry:
         Raises NotFound when the collection was dropped, Conflict when the name is taken, or a job adds to it.
         """
         name, keep = change.name or collection.name, change.keep or collection.keep
+        text_fields = change.text_fields if change.sets_text_fields else collection.text_fields
         collection.require_not_dropped()
         self.require_renamable(collection, name)
-        await self._records.catalogue.change(collection.number, name, keep)
+        await self._records.catalogue.change(collection.number, name, keep, text_fields)
         if name != collection.name:
             self._rename(collection, name)
         collection.keep = keep
+        if text_fields != collection.text_fields:
+            collection.text_fields = text_fields
+            self._index_words(collection)
 
     async def drop(self, collection: Collection) -> None:
         """Remove it, its rows, and their files unless another collection uses them. Raises NotFound."""
@@ -240,6 +252,11 @@ class CollectionRegistry:
                 log.warning("collection %s cannot be embedded, it is tried again: %s", collection.name, error)
                 await asyncio.sleep(RETRY_S)
 
+    def _index_words(self, collection: Collection) -> None:
+        """Index the words of the rows that were there before, in the background."""
+        indexing = index_words(self._records.words, collection, self._pace())
+        self._background.start(indexing, f"indexing words of collection {collection.name}")
+
     @asynccontextmanager
     async def _empty(self, version: Shared[Version], made: Pair) -> AsyncIterator[Pair]:
         """Vectors of a new collection that `version` makes; `made` are those that it has already."""
@@ -259,6 +276,7 @@ class CollectionRegistry:
             metrics=self._metrics,
             n_images=info.n_images,
             keep=info.keep,
+            text_fields=info.text_fields,
             stored=info.ref,
         )
         self._collections[collection.name] = collection

@@ -41,6 +41,7 @@ from diptych.core.types import (
     NewVector,
     Sizes,
     Target,
+    TextFields,
     VectorOrigin,
     VersionRef,
 )
@@ -103,13 +104,15 @@ class Collections:
         """All collections, by name."""
         return [collection.info() for collection in self._registry]
 
-    async def create(self, name: str, keep: Keep = "original") -> CollectionInfo:
+    async def create(
+        self, name: str, keep: Keep = "original", text_fields: TextFields = None
+    ) -> CollectionInfo:
         """Create an empty collection of the active version.
 
         Raises Conflict if the name is taken, InvalidValue for a bad name.
         """
         self._registry.require_name_free(check_collection_name(name))
-        collection = await self._write_queue.run(self._registry.create(name, keep))
+        collection = await self._write_queue.run(self._registry.create(name, keep, text_fields))
         return collection.info()
 
     async def ensure(self, name: str) -> CollectionInfo:

@@ -1,4 +1,4 @@
-"""Words of names and metadata: how a text is cut into tokens, what is indexed of an image, how a query is read.
+"""Words of names and metadata: how a text is cut, what is indexed of an image, and how a query is read.
 
 Tokens hold letters, digits and marks only, folded: NFKC, lower case, without accents. In scripts that put no
 spaces between words each character is a token of its own, so that a word is a phrase of its characters.
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from diptych.core.collections.metadata.reserved import EXIF, FILE, MODIFIED
-from diptych.core.types import Metadata
+from diptych.core.collections.metadata.exif import EXIF
+from diptych.core.collections.metadata.reserved import FILE, MODIFIED
+from diptych.core.types import Metadata, TextFields
 
 MAX_TOKEN_CHARS = 64  # longer ones are cut, in images and in queries
 MAX_QUERY_TOKENS = 64  # of a query; what follows does not count
 BREAK = "\N{PILCROW SIGN}"  # stands between two values, so that no phrase spans them: no token has it
-TextFields = Sequence[str] | None  # the dotted paths of the fields whose words are indexed; None: all
 
 _CAPTIONS = {"caption", "title", "description", "name", "label", "tags", "keywords"}
 _NOT_INDEXED = {f"{FILE}.{MODIFIED}", f"{EXIF}.taken_at"}

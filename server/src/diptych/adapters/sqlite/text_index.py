@@ -1,0 +1,171 @@
+"""The words of images in FTS5 tables, one for each collection, written in the transaction of the row.
+
+The rowid is the key of the image. The columns hold tokens joined by spaces: see `core.collections.words`.
+Rows of a collection with keys above `unindexed_after`, up to `unindexed_until`, are not in its table yet:
+they were there before, and are indexed in the background, by ascending keys.
+"""
+
+# ruff: noqa: S608 - only numbers of collections and constants of this package are inserted into statements
+
+import json
+import logging
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from diptych.adapters.sqlite.rows import ONE_OF
+from diptych.core.collections.words import WordQuery, document_of
+from diptych.core.types import Metadata, TextFields
+
+LOG = logging.getLogger("diptych.store")
+# FTS5 keeps the words of deleted rows until their part of the index is merged, unless it is told otherwise.
+OVERWRITES_DELETED = (3, 42, 0)  # the oldest SQLite that can be told
+WEIGHTS = "2.0, 1.5, 1.0"  # of a word in a name, in a caption, and in any other text
+_STATE = "text_fields, unindexed_after, unindexed_until"
+_NEXT = (
+    "SELECT key, CAST(id AS BLOB), CAST(metadata AS BLOB) FROM images"
+    " WHERE collection = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?"
+)
+
+
+@dataclass(frozen=True)
+class TextIndex:
+    """The index of the words of one collection: the fields that it has, and the rows that it lacks yet."""
+
+    c: int
+    fields: TextFields
+    after: int
+    until: int
+
+    @property
+    def table(self) -> str:
+        """The name of its table."""
+        return f"words_{self.c}"
+
+    def put(self, db: sqlite3.Connection, key: int, id: str, metadata: Metadata) -> None:
+        """Index a row, or index it again. A row that is not its turn yet is left for later."""
+        if not self.after < key <= self.until:
+            document = document_of(id, metadata, self.fields)
+            db.execute(
+                f"INSERT OR REPLACE INTO {self.table} (rowid, name, caption, other) VALUES (?, ?, ?, ?)",
+                (key, document.name, document.caption, document.other),
+            )
+
+    def remove(self, db: sqlite3.Connection, keys: Sequence[int]) -> None:
+        """Take rows out."""
+        db.execute(f"DELETE FROM {self.table} WHERE rowid {ONE_OF}", (json.dumps(list(keys)),))
+
+    def is_whole(self, db: sqlite3.Connection) -> bool:
+        """Whether the table has exactly the rows that it should have."""
+        indexed = "SELECT key FROM images WHERE collection = ?1 AND (key <= ?2 OR key > ?3)"
+        values = (self.c, self.after, self.until)
+        differing = (
+            f"SELECT 1 FROM images i WHERE i.key IN ({indexed})"
+            f" AND NOT EXISTS (SELECT 1 FROM {self.table}_content w WHERE w.id = i.key)"
+            f" UNION ALL SELECT 1 FROM {self.table}_content w WHERE w.id NOT IN ({indexed}) LIMIT 1"
+        )
+        return db.execute(differing, values).fetchone() is None
+
+
+def text_index(db: sqlite3.Connection, c: int) -> TextIndex:
+    """The index of an existing collection."""
+    fields, after, until = db.execute(f"SELECT {_STATE} FROM collections WHERE number = ?", (c,)).fetchone()
+    return TextIndex(c, fields_of(fields), after, until)
+
+
+def fields_of(text: str | None) -> tuple[str, ...] | None:
+    """Read the stored list of fields."""
+    return None if text is None else tuple(json.loads(text))
+
+
+def stored_fields(fields: TextFields) -> str | None:
+    """Write a list of fields as `fields_of` reads it."""
+    return None if fields is None else json.dumps(list(fields))
+
+
+def create(db: sqlite3.Connection, c: int) -> None:
+    """Make the empty table of a collection."""
+    db.execute(f"CREATE VIRTUAL TABLE words_{c} USING fts5(name, caption, other, tokenize = 'ascii')")
+    if sqlite3.sqlite_version_info >= OVERWRITES_DELETED:
+        db.execute(f"INSERT INTO words_{c} (words_{c}, rank) VALUES ('secure-delete', 1)")
+
+
+def drop(db: sqlite3.Connection, c: int) -> None:
+    """Drop the table of a collection."""
+    db.execute(f"DROP TABLE IF EXISTS words_{c}")
+
+
+def begin_again(db: sqlite3.Connection, c: int) -> None:
+    """Empty the table; all rows are indexed again in the background."""
+    drop(db, c)
+    create(db, c)
+    db.execute(
+        "UPDATE collections SET unindexed_after = 0, unindexed_until ="
+        " (SELECT coalesce(max(key), 0) FROM images WHERE collection = ?1) WHERE number = ?1",
+        (c,),
+    )
+
+
+def index_next(db: sqlite3.Connection, c: int, limit: int) -> int:
+    """Index the next rows that are not indexed yet; return how many. Damaged metadata have no words."""
+    index = text_index(db, c)
+    found = db.execute(_NEXT, (c, index.after, index.until, limit)).fetchall()
+    after = index.until if len(found) < limit else found[-1][0]
+    db.execute("UPDATE collections SET unindexed_after = ? WHERE number = ?", (after, c))
+    done = TextIndex(c, index.fields, after, index.until)
+    for key, id, metadata in found:
+        done.put(db, key, id.decode(errors="replace"), _metadata_of(metadata))
+    return len(found)
+
+
+def n_unindexed(db: sqlite3.Connection, index: TextIndex) -> int:
+    """The number of rows that are not indexed yet."""
+    query = "SELECT count(*) FROM images WHERE collection = ? AND key > ? AND key <= ?"
+    (n_rows,) = db.execute(query, (index.c, index.after, index.until)).fetchone()
+    return int(n_rows)
+
+
+def match_of(query: WordQuery) -> str:
+    """The query in the language of FTS5. Tokens hold letters, digits and marks only: nothing in them has a
+    meaning there.
+    """
+    phrases = (f'"{" ".join(phrase.tokens)}"{"*" * phrase.is_prefix}' for phrase in query.phrases)
+    return " ".join(phrases)
+
+
+def faulty(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> dict[int, str]:
+    """The collections, by number, whose table is missing, or is named in `damaged`, or has other rows than it
+    should have; with what is wrong.
+    """
+    found = dict[int, str]()
+    for (c,) in db.execute("SELECT number FROM collections").fetchall():
+        index = text_index(db, c)
+        there = db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (index.table,)).fetchone()
+        if there is None:
+            found[c] = "missing"
+        elif index.table in damaged or not index.is_whole(db):
+            found[c] = "damaged"
+    return found
+
+
+def mend(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> None:
+    """Begin again where a table is faulty, in one transaction."""
+    if not (found := faulty(db, damaged)):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    for c, fault in found.items():
+        (name,) = db.execute("SELECT name FROM collections WHERE number = ?", (c,)).fetchone()
+        level = logging.WARNING if fault == "damaged" else logging.INFO
+        LOG.log(level, "the words of collection %s are indexed again: the index is %s", name, fault)
+        begin_again(db, c)
+    db.execute("COMMIT")
+
+
+def _metadata_of(text: Any) -> Metadata:
+    with suppress(ValueError, RecursionError):
+        metadata = json.loads(text)
+        if isinstance(metadata, dict):
+            return metadata
+    return {}
