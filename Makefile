@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format training try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints generated js-client wheels clean
+.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format training try-refresh train data evaluate export import bench bench-store bench-search bench-text bench-rollout bench-training gpu-check soak constraints generated js-client wheels clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -118,6 +118,9 @@ bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images an
 
 bench-search: $(VENV)/.installed-tests pgvector ## measure searches of 10,000 and 100,000 images, by words too, in turns with FAISS, hnswlib, usearch and pgvector (20 minutes; SEARCH=--million: a million as well, 45 minutes, 10 GB of disk; SEARCH=--quick: 3)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.search $(SEARCH)
+
+bench-text: $(VENV)/.installed-tests ## measure searches for words in a million rows, and what indexing words costs (10 minutes, 3 GB of disk; TEXT=--quick: half a minute)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.search_text $(TEXT)
 
 bench-rollout: $(VENV)/.installed-tests ## measure requests while 100,000 images roll over to another version (half an hour, 1 GB of disk; ROLLOUT=--quick: 3 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.rollout $(ROLLOUT)
