@@ -208,31 +208,33 @@ export class Client {
 
   /**
    * Create an empty collection for the served model. With `keep: "none"` image files are not kept: such images have no
-   * original and no thumbnail, and another version cannot embed them again. `precision` is that of vectors and queries, such
-   * as "int8"; without it the collection follows the server. The error has status 409 if the name is taken.
+   * original and no thumbnail, and another version cannot embed them again. `textFields` are the dotted paths of the
+   * metadata whose words can be searched; without them it is all metadata. The error has status 409 if the name is taken.
    *
    * @example
    * await client.createCollection("pets");
    */
   async createCollection(
     name: string,
-    options: CallOptions & { keep?: "original" | "none" } = {},
+    options: CallOptions & { keep?: "original" | "none"; textFields?: readonly string[] } = {},
   ): Promise<api.CollectionInfo> {
-    const json = without({ name, keep: checkedOptions(options).keep });
+    const { keep, textFields } = checkedOptions(options);
+    const json = without({ name, keep, text_fields: textFields });
     return this.post(["collections"], options, { json, repeatable: false });
   }
 
   /**
-   * Change the name of a collection and whether it keeps the files of new images.
+   * Change the name of a collection, whether it keeps the files of new images, and the metadata whose words can be
+   * searched: dotted paths, or null for all.
    */
   async changeCollection(
     name: string,
-    changes: { newName?: string; keep?: "original" | "none" },
+    changes: { newName?: string; keep?: "original" | "none"; textFields?: readonly string[] | null },
     options: CallOptions = {},
   ): Promise<api.CollectionInfo> {
-    checkObject("changes", "an object { newName, keep }", changes);
-    const { newName, keep } = changes;
-    const json = without({ name: newName, keep });
+    checkObject("changes", "an object { newName, keep, textFields }", changes);
+    const { newName, keep, textFields } = changes;
+    const json = { ...without({ name: newName, keep }), ...(textFields === undefined ? {} : { text_fields: textFields }) };
     return this.call("PATCH", ["collections", name], options, { json, repeatable: false });
   }
 

@@ -233,7 +233,10 @@ withCollection("a collection is renamed and keeps no files", async (collection) 
   const changed = await client.changeCollection(collection, { newName: `${collection}-new`, keep: "none" });
   assert.deepEqual([changed.name, changed.keep], [`${collection}-new`, "none"]);
   assert.ok((await client.collections()).some(({ name }) => name === `${collection}-new`));
-  await client.changeCollection(`${collection}-new`, { newName: collection });
+  const few = await client.changeCollection(`${collection}-new`, { textFields: ["caption"] });
+  assert.deepEqual(few.text_fields, ["caption"]);
+  const all = await client.changeCollection(`${collection}-new`, { newName: collection, textFields: null });
+  assert.equal(all.text_fields, null);
 });
 
 withCollection("a tar archive becomes a job, whose events are followed", async (collection) => {

@@ -180,6 +180,7 @@ def test_collection_reports_kept_files_and_the_model_of_its_vectors(
     told = client.get("/collections/pets").json()
     assert (told["n_images"], told["n_embedded"], told["n_kept"]) == (2, 2, 1)
     assert told["kept_bytes"] == len(payload)
+    assert (told["text_fields"], told["n_text_indexed"]) == (None, 2)
     model = client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]
     assert (told["vectors"], told["recall"], told["state"]) == (model, 1.0, "ready")
     assert (told["index"]["device"], bool(told["index"]["reason"])) == ("cpu", True)
@@ -187,6 +188,24 @@ def test_collection_reports_kept_files_and_the_model_of_its_vectors(
     listed = client.get("/collections").json()
     assert told in listed["collections"]
     assert listed["database_bytes"] > 0
+
+
+def test_fields_whose_words_are_indexed_are_chosen_and_changed(client: TestClient) -> None:
+    chosen = {"name": "chosen", "text_fields": ["caption", "file.name"]}
+    created = client.post("/collections", json=chosen)
+    assert (created.status_code, created.json()["text_fields"]) == (201, ["caption", "file.name"])
+    for change, fields in [({"keep": "none"}, ["caption", "file.name"]), ({"text_fields": []}, [])]:
+        assert client.patch("/collections/chosen", json=change).json()["text_fields"] == fields
+    changed = client.patch("/collections/chosen", json={"text_fields": None}).json()
+    assert (changed["text_fields"], changed["n_text_indexed"]) == (None, 0)
+    client.delete("/collections/chosen")
+
+
+@pytest.mark.parametrize("fields", ["caption", [""], [1], ["x" * 201], ["x"] * 101])
+def test_fields_whose_words_are_indexed_must_be_paths(client: TestClient, fields: Any) -> None:
+    answer = client.post("/collections", json={"name": "wrong", "text_fields": fields})
+    assert (answer.status_code, answer.json()["item"].partition("[")[0]) == (422, "text_fields")
+    assert client.get("/collections/wrong").status_code == 404
 
 
 def test_lookup_returns_the_ids_that_exist(client: TestClient, images_path: str) -> None:

@@ -100,6 +100,28 @@ def test_damaged_structure_is_named_by_the_start_and_the_check_and_left_as_it_is
     assert content(data_dir) == before
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM words_1 WHERE rowid = 2",
+        "INSERT INTO words_1 (rowid, name) VALUES (999, 'x')",
+        "UPDATE words_1_content SET c0 = 'other' WHERE id = 2",
+    ],
+)
+def test_index_of_words_that_disagrees_with_the_rows_is_named_by_the_check_and_made_again_by_a_start(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    check = ["check", "--data-dir", str(data_dir)]
+    run(data_dir, damage)
+    assert main(check) == 1
+    told = capsys.readouterr()
+    assert told.out == f"{data_dir}: damaged\n"
+    said = "pets: the index of its words is damaged (the next start of a server makes it again)\n"
+    assert told.err == said
+    SqliteStore(data_dir).close_now()
+    assert main(check) == 0
+
+
 def test_every_row_vector_and_file_is_compared_with_its_checksum(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,17 +69,19 @@ class DamagedImage:
 class Outcome:
     """The findings of a backup, a restore, or a check of a backup (`record`) or of a data folder.
 
-    `damaged_images` is known only after a check.
+    `damaged_images` and `damaged_words`, the collections whose index of words is damaged, are known only
+    after a check.
     """
 
     record: BackupRecord | None
     lost_images: tuple[LostImage, ...]
     damaged_images: tuple[DamagedImage, ...] = ()
+    damaged_words: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing is lost or damaged."""
-        return not self.lost_images and not self.damaged_images
+        return not (self.lost_images or self.damaged_images or self.damaged_words)
 
 
 class Report(Protocol):

@@ -38,6 +38,35 @@ def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPa
     assert [body(request) for request in api.requests[1:]] == [{"name": "cats"}, {"keep": "none"}]
 
 
+def test_fields_whose_words_are_indexed_are_chosen_and_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    full = PETS | {"text_fields": ["caption", "file.name"], "n_text_indexed": 7}
+    api = FakeApi().on(
+        "GET /collections/pets", ok(full), ok(PETS | {"text_fields": None, "n_text_indexed": 12})
+    )
+    api = api.on("POST /collections", ok(full)).on("PATCH /collections/pets", ok(full))
+    run = command_runner(collections, api, monkeypatch)
+    assert run("create", "pets", "--text-fields", "caption, file.name") == 0
+    assert run("create", "pets", "--text-fields", "all") == 0
+    assert run("configure", "pets", "--text-fields", "all") == 0
+    assert run("configure", "pets", "--text-fields", "", "--keep", "none") == 0
+    assert [body(request) for request in api.requests] == [
+        {"name": "pets", "keep": "original", "text_fields": ["caption", "file.name"]},
+        {"name": "pets", "keep": "original"},
+        {"text_fields": None},
+        {"keep": "none", "text_fields": []},
+    ]
+    capsys.readouterr()
+    assert [run("show", "pets"), run("show", "pets")] == [0, 0]
+    told = capsys.readouterr().out
+    assert "words    of caption, file.name, indexed of 7 of 12 images\n" in told
+    assert "words    of all fields\n" in told
+    with pytest.raises(SystemExit):
+        run("configure", "pets")
+    assert "give --keep, --text-fields, or both" in capsys.readouterr().err
+
+
 def test_recall_of_a_large_collection_is_shown_by_what_is_searched_for(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

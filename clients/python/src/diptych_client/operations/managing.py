@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from diptych_client.binding import Call
 from diptych_client.results.collections import CollectionInfo, Keep
@@ -20,16 +20,22 @@ def collections() -> Steps[list[CollectionInfo]]:
     return result_of(Request("GET", "/collections"), list[CollectionInfo], "collections")
 
 
-def create_collection(name: str, *, keep: Keep = "original") -> Steps[CollectionInfo]:
+def create_collection(
+    name: str, *, keep: Keep = "original", text_fields: Sequence[str] | None = None
+) -> Steps[CollectionInfo]:
     """Create an empty collection for the served model. Raises Conflict when the name is taken.
 
     With `keep="none"` image files are not kept: such images have no original and no thumbnail, and another
-    version cannot embed them again.
+    version cannot embed them again. `text_fields` are the dotted paths of the metadata whose words can be
+    searched, such as `["caption", "file.name"]`; without them it is all metadata.
 
     >>> client.create_collection("scans", keep="none").name
     'scans'
     """
-    request = Request("POST", "/collections", json={"name": name, "keep": keep}, repeatable=False)
+    json: dict[str, Any] = {"name": name, "keep": keep}
+    if text_fields is not None:
+        json["text_fields"] = list(text_fields)
+    request = Request("POST", "/collections", json=json, repeatable=False)
     return result_of(request, CollectionInfo)
 
 
@@ -47,16 +53,21 @@ def change_collection(
     *,
     new_name: str | None = None,
     keep: Keep | None = None,
+    text_fields: Sequence[str] | Literal["all"] | None = None,
 ) -> Steps[CollectionInfo]:
-    """Change the name of a collection and whether it keeps the files of new images: both or neither.
+    """Change the name of a collection, whether it keeps the files of new images, and the metadata whose words
+    can be searched: all of it or nothing. None changes nothing.
 
-    Raises NotFound, and Conflict when the new name is taken or a job is adding to the collection.
+    `text_fields` are dotted paths, or "all". The words of all its images are indexed again then, in the
+    background. Raises NotFound, and Conflict when the new name is taken or a job is adding to the collection.
 
     >>> client.change_collection("pets", new_name="animals").name
     'animals'
     """
     given = {"name": new_name, "keep": keep}
-    changes = {key: value for key, value in given.items() if value is not None}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if text_fields is not None:
+        changes["text_fields"] = None if text_fields == "all" else list(text_fields)
     request = Request("PATCH", path_of("collections", name), json=changes, repeatable=False)
     return result_of(request, CollectionInfo)
 

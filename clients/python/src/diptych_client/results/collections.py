@@ -49,6 +49,8 @@ class CollectionInfo:
     `index_device` where it is searched, "cpu" or "cuda", and `index_reason` the reason; kind, device and
     `recall_by` are None from an older server.
     `memory_bytes`: of its vectors in memory; `load_s`: the seconds that reading them took, None if unknown.
+    `text_fields`: the dotted paths of the metadata whose words can be searched, None for all; the words of
+    `n_text_indexed` images can be found so far.
     `stays`: why it does not follow the version that the server serves. `rollout`: its move to other vectors.
     """
 
@@ -62,6 +64,8 @@ class CollectionInfo:
     keep: str = "original"
     n_kept: int = 0
     kept_bytes: int = 0
+    text_fields: tuple[str, ...] | None = None
+    n_text_indexed: int | None = None
     vectors: ModelRef | None = None
     recall: float | None = None
     recall_by: Recall | None = None

@@ -124,7 +124,7 @@ def _n_originals(data_dir: Path, *, read_only: bool) -> int:
 
 
 def check(data_dir: Path, report: Report) -> Outcome:
-    """Check every row, vector and image file, also while a server uses the folder.
+    """Check every row, vector, image file and index of words, also while a server uses the folder.
 
     Raises CorruptStore for a database with a damaged structure, as a start would; StoreError. Images that are
     deleted meanwhile are not reported as lost.
@@ -132,10 +132,10 @@ def check(data_dir: Path, report: Report) -> Outcome:
     folder = DataFolder(data_dir)
     report.begin("checking the database", 1)
     with folder.snapshot() as snapshot:
-        snapshot.require_sound()
+        damaged_words = snapshot.require_sound()
         damaged = snapshot.damaged_images()
         files = list(snapshot.files())
     report.begin("checking images", len(files))
     faults = faults_of(folder.images.check(files), report)
     with folder.snapshot() as newest:
-        return Outcome(None, newest.lost_images(faults), damaged)
+        return Outcome(None, newest.lost_images(faults), damaged, damaged_words)

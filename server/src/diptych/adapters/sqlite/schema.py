@@ -198,6 +198,7 @@ _OF_IMAGE = (
 _OF_JOB = "id, replaces, state, n_items, created_at, finished_at, reason"
 _OF_ACTIVE = "(SELECT {column} FROM serving WHERE role = 'active')"
 NUMBERED = 12  # the first version in which images refer to their collection by number
+WITH_WORDS = 13  # the first version that has an index of words
 OLDEST = 9  # the version that the first of these steps begins with
 CONVERSIONS: tuple[tuple[str, ...], ...] = (
     # See `core.types.AddOutcome`.

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from diptych.adapters.files.private_files import make_new
+from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.checksums import damaged_rows, damaged_vectors
 from diptych.adapters.sqlite.schema import (
     DAMAGED_ROW,
     NUMBERED,
+    WITH_WORDS,
     connect_immutable,
     is_of_damaged_row,
     is_of_damaged_tables,
@@ -98,10 +100,18 @@ class SqliteSnapshot:
             for collection, id in self.read(query, (sha256,))
         )
 
-    def require_sound(self) -> None:
-        """Raises CorruptStore naming the first fault in the structure of the database, as at a start."""
+    def require_sound(self) -> tuple[str, ...]:
+        """Raises CorruptStore naming the first fault in the structure of the database, as at a start.
+
+        Returns the collections whose index of words is damaged, which a start makes again.
+        """
         with _translated(self._file):
-            require_sound(self._db)
+            damaged = require_sound(self._db)
+            if self.schema_version < WITH_WORDS:
+                return ()
+            numbers = text_index.faulty(self._db, damaged)
+            names = self._db.execute("SELECT number, name FROM collections ORDER BY name")
+            return tuple(name for number, name in names if number in numbers)
 
     def damaged_images(self) -> tuple[DamagedImage, ...]:
         """The images whose row or vector differs from its checksum."""

@@ -61,6 +61,8 @@ def show(done: Outcome, state: str, *, as_json: bool) -> int:
         err(f"images damaged in the database: {len(done.damaged_images):,} (delete and add them again)")
     for damaged in done.damaged_images:
         err(f"{damaged.collection}/{damaged.id}: its {damaged.what} is damaged")
+    for collection in done.damaged_words:
+        err(f"{collection}: the index of its words is damaged (the next start of a server makes it again)")
     return 0 if done.is_whole else 1
 
 

@@ -32,8 +32,8 @@ def add_parser(subparsers: SubParsers) -> None:
         help="verify the bundles of a model repository, or a data folder",
         description="Verify every file of each bundle, load the bundle in every precision, reproduce its "
         "reference outputs, and print which precision would be served here. With --data-dir: compare every "
-        "row, vector and image file of a data folder, in use or not, with its checksum instead, and name "
-        "those that differ. Exit code 1 when something is damaged.",
+        "row, vector and image file of a data folder, in use or not, with its checksum instead, and the "
+        "index of words with the rows, and name those that differ. Exit code 1 when something is damaged.",
     )
     parser.add_argument(
         "models", nargs="*", metavar="NAME[/VERSION]", help="models to check; all when none is given"

@@ -5,7 +5,7 @@ The verbs export and import are in `transfer`.
 
 import argparse
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from diptych.cli.arguments import add_server_arguments
 from diptych.cli.output.console import Align, format_bytes, out, out_json, out_table
@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         ("show", _show, "show everything about one collection"),
         ("create", _create, "create an empty collection"),
         ("rename", _rename, "rename a collection"),
-        ("configure", _configure, "change whether files of new images are kept"),
+        ("configure", _configure, "change whether files are kept, and which metadata is searched by words"),
         ("drop", _drop, "delete a collection with all its images"),
     ):
         verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
@@ -42,9 +42,15 @@ def add_parser(subparsers: Any) -> None:
             verb.add_argument(
                 "--keep",
                 choices=["original", "none"],
-                required=action is _configure,
                 help="none: do not keep image files; such images cannot be embedded again",
             )
+            verb.add_argument(
+                "--text-fields",
+                metavar="FIELDS",
+                help="the fields of metadata whose words can be searched, separated by commas, such as "
+                "caption,file.name; all: all fields",
+            )
+            verb.set_defaults(usage_error=verb.error)
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
     collection_export.add_verb(verbs)
@@ -108,6 +114,7 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
         "files": f"{collection.n_kept}, {format_bytes(collection.kept_bytes)}; new ones: {collection.keep}",
         "vectors": _vectors(collection),
         "index": _index(collection),
+        "words": _words(collection),
         "memory": _memory(collection),
         "state": _state(collection),
         "stays": collection.stays,
@@ -131,6 +138,17 @@ def _index(collection: CollectionInfo) -> str:
     return "; ".join([f"{lists}{on}", f"{found}, {by.images:.1%} by images", *reasons])
 
 
+def _words(collection: CollectionInfo) -> str:
+    if collection.n_text_indexed is None:  # of an older server
+        return ""
+    fields = (
+        "all fields" if collection.text_fields is None else ", ".join(collection.text_fields) or "no field"
+    )
+    if collection.n_text_indexed < collection.n_images:
+        return f"of {fields}, indexed of {collection.n_text_indexed} of {collection.n_images} images"
+    return f"of {fields}"
+
+
 def _memory(collection: CollectionInfo) -> str:
     loaded = "" if collection.load_s is None else f", read in {collection.load_s:.1f} s"
     return f"{format_bytes(collection.memory_bytes)} of vectors{loaded}"
@@ -142,7 +160,8 @@ def _vectors(collection: CollectionInfo) -> str:
 
 def _create(args: argparse.Namespace, client: Client) -> int:
     keep: Keep = args.keep or "original"
-    created = client.create_collection(args.name, keep=keep)
+    fields = _text_fields(args)
+    created = client.create_collection(args.name, keep=keep, text_fields=None if fields == "all" else fields)
     if args.json:
         out_json(asdict(created))
     else:
@@ -156,8 +175,19 @@ def _rename(args: argparse.Namespace, client: Client) -> int:
 
 
 def _configure(args: argparse.Namespace, client: Client) -> int:
-    _out(args, client.change_collection(args.name, keep=args.keep))
+    fields = _text_fields(args)
+    if args.keep is None and fields is None:
+        args.usage_error("give --keep, --text-fields, or both")
+    _out(args, client.change_collection(args.name, keep=args.keep, text_fields=fields))
     return 0
+
+
+def _text_fields(args: argparse.Namespace) -> list[str] | Literal["all"] | None:
+    """The fields that were given, None if none were."""
+    given: str | None = args.text_fields
+    if given is None or given == "all":
+        return None if given is None else "all"
+    return [field.strip() for field in given.split(",") if field.strip()]
 
 
 def _drop(args: argparse.Namespace, client: Client) -> int:

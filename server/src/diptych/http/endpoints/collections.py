@@ -1,6 +1,6 @@
 """`/collections`: create, list, change and drop collections, and delete images by filter."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,6 +24,11 @@ from diptych.http.parsing.request_models import CollectionName, FilterObject, No
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 
+MAX_TEXT_FIELDS = 100
+TextFields = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200)]] | None, Field(max_length=MAX_TEXT_FIELDS)
+]
+
 
 class CollectionRequest(RequestModel):
     """`POST /collections`."""
@@ -36,6 +41,11 @@ class CollectionRequest(RequestModel):
     keep: Literal["original", "none"] = Field(
         "original", description="none: image files are not kept, so the images cannot be embedded again"
     )
+    text_fields: TextFields = Field(
+        None,
+        description="dotted paths of the metadata whose words can be searched, each with all that is below "
+        "it, such as file.name; null: all",
+    )
 
 
 class CollectionPatch(RequestModel):
@@ -46,6 +56,11 @@ class CollectionPatch(RequestModel):
     name: CollectionName | None = Field(None, description="its new name")
     keep: Literal["original", "none"] | None = Field(
         None, description="for images that are added from now on; stored images do not change"
+    )
+    text_fields: TextFields = Field(
+        None,
+        description="as when it is created; null: all. Words of stored images are indexed again, and found "
+        "once `n_text_indexed` has counted them",
     )
 
 
@@ -103,6 +118,8 @@ _EXAMPLE = {
     "reason": "",
     "n_kept": 1200,
     "kept_bytes": 57855600,
+    "text_fields": None,
+    "n_text_indexed": 1200,
     "vectors": EXAMPLE_MODEL,
     "recall": 1.0,
     "recall_by": {"names": 1.0, "nouns": 1.0, "images": 1.0},
@@ -138,6 +155,13 @@ class CollectionResponse(BaseModel):
     )
     n_kept: int = Field(description="images whose file is kept")
     kept_bytes: int = Field(description="bytes of the kept files; images with the same bytes share one file")
+    text_fields: list[str] | None = Field(
+        description="dotted paths of the metadata whose words can be searched; null: all"
+    )
+    n_text_indexed: int = Field(
+        description="images whose words can be searched: less than `n_images` while those that were there "
+        "before are indexed"
+    )
     vectors: ModelRef | None = Field(
         description="the model version that computes its vectors; null when it is not served"
     )
@@ -166,8 +190,10 @@ class CollectionResponse(BaseModel):
         vectors = None if stats.vectors is None else ModelRef.of(stats.vectors)
         index = None if stats.index is None else IndexResponse(**vars(stats.index))
         fields = {**vars(stats.info), **vars(stats.sizes)}
+        fields["text_fields"] = None if stats.info.text_fields is None else list(stats.info.text_fields)
         return cls(
             **fields,
+            n_text_indexed=max(0, stats.info.n_images - stats.sizes.n_unindexed),
             vectors=vectors,
             recall=None if stats.recall is None else stats.recall.lowest,
             recall_by=None if stats.recall is None else RecallResponse(**vars(stats.recall)),
@@ -239,7 +265,7 @@ async def create_collection(
     body = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
     note_target(request, body.name)
     caller_of(request).require_may_name(body.name)
-    created = await services.collections.create(body.name, body.keep)
+    created = await services.collections.create(body.name, body.keep, _chosen(body.text_fields))
     return await _respond(request, services, created.name, 201)
 
 
@@ -266,14 +292,22 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
 async def change_collection(
     request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
-    """Change the name and whether files of images that are added later are kept: both or neither."""
+    """Change the name, whether files of images that are added later are kept, and the metadata whose words
+    can be searched: all of it or nothing.
+    """
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
     body = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
     if body.name is not None:
         caller_of(request).require_may_name(body.name)
         services.jobs.require_none(collection)
-    changed = await services.collections.change(collection, CollectionChange(body.name, body.keep))
+    change = CollectionChange(
+        body.name,
+        body.keep,
+        text_fields=_chosen(body.text_fields),
+        sets_text_fields="text_fields" in body.model_fields_set,
+    )
+    changed = await services.collections.change(collection, change)
     return await _respond(request, services, changed.name)
 
 
@@ -315,6 +349,10 @@ async def drop_collection(services: ReadyServices, collection: str, _: NoQuery) 
     """Remove a collection with all its images."""
     await services.collections.drop(collection)
     return Response(status_code=204)
+
+
+def _chosen(fields: list[str] | None) -> tuple[str, ...] | None:
+    return None if fields is None else tuple(fields)
 
 
 async def _respond(request: Request, services: Services, name: str, status: int = 200) -> Response:

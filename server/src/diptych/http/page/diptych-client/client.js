@@ -66,13 +66,14 @@ export class Client {
         return this.get(["collections", name], options);
     }
     async createCollection(name, options = {}) {
-        const json = without({ name, keep: checkedOptions(options).keep });
+        const { keep, textFields } = checkedOptions(options);
+        const json = without({ name, keep, text_fields: textFields });
         return this.post(["collections"], options, { json, repeatable: false });
     }
     async changeCollection(name, changes, options = {}) {
-        checkObject("changes", "an object { newName, keep }", changes);
-        const { newName, keep } = changes;
-        const json = without({ name: newName, keep });
+        checkObject("changes", "an object { newName, keep, textFields }", changes);
+        const { newName, keep, textFields } = changes;
+        const json = { ...without({ name: newName, keep }), ...(textFields === undefined ? {} : { text_fields: textFields }) };
         return this.call("PATCH", ["collections", name], options, { json, repeatable: false });
     }
     async dropCollection(name, options = {}) {
