@@ -139,11 +139,11 @@ async def adding(data_dir: Path, n_rounds: int) -> list[Added]:
     rows, found = Rows(), [Added("with words"), Added("without words")]
     stores = [SqliteStore(_made(data_dir / one.name)) for one in found]
     numbers = [await _collection(store) for store in stores]
-    puts = [TextIndex.put, _nothing]
+    adds = [TextIndex.add, _nothing]
     for _ in range(n_rounds):
         batch = rows.take(ADDED_AT_ONCE)
-        for added, store, c, put in zip(found, stores, numbers, puts, strict=True):
-            with patch.object(TextIndex, "put", put):
+        for added, store, c, add in zip(found, stores, numbers, adds, strict=True):
+            with patch.object(TextIndex, "add", add):
                 cpu, began = time.process_time(), time.perf_counter()
                 await store.writer.put(c, batch, identity=IDENTITY, replace=False)
                 added.seconds.append(time.perf_counter() - began)

@@ -128,10 +128,14 @@ def test_words_change_with_the_row(tmp_path: Path) -> None:
         assert await ids(store, c, "one") == ["a", "b", "d"]
         await put(store, c, row("a", {"n": "two"}), replace=True)
         assert (await ids(store, c, "one"), await ids(store, c, "two")) == (["b", "d"], ["a"])
-        await put(store, c, row("a", {"n": "three"}, "other"), replace=True)
+        twice = [row("a", {"n": "two"}, "new"), row("a", {"n": "three"}, "new"), row("a", None, "other")]
+        await put(store, c, *twice, row("a", {"n": "three"}, "other"), replace=True)
         assert (await ids(store, c, "two"), await ids(store, c, "three")) == ([], ["a"])
         await store.writer.patch(c, "b", {"n": None, "m": "four"}, 1000)
         assert (await ids(store, c, "one"), await ids(store, c, "four")) == (["d"], ["b"])
+        (key,) = await store.rows.keys(c, ["d"])
+        await store.writer.add_exif(c, {key: {"camera": "Five"}}, None)
+        assert (await ids(store, c, "one five"), await ids(store, c, "one")) == (["d"], ["d"])
         await store.writer.delete(c, await store.rows.keys(c, ["a", "d"]))
         assert (await ids(store, c, "three"), await ids(store, c, "one")) == ([], [])
         found = await store.words.matching(c, parse_words("four"))

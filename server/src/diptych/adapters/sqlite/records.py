@@ -10,7 +10,7 @@ from typing import Any
 from diptych.adapters.sqlite import checksums
 from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.schema import DAMAGED_ROW
-from diptych.adapters.sqlite.text_index import text_index
+from diptych.adapters.sqlite.text_index import TextIndex
 from diptych.adapters.sqlite.threads import Result, Work
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.types import ImageRecord, Metadata
@@ -100,12 +100,12 @@ def find_record(db: sqlite3.Connection, c: int, id: str) -> tuple[int, ImageReco
     return key, record_of(db.execute(f"SELECT {RECORD} FROM images WHERE key = ?", (key,)).fetchone())
 
 
-def set_metadata(db: sqlite3.Connection, key: int, metadata: Metadata, change: int) -> None:
+def set_metadata(db: sqlite3.Connection, key: int, metadata: Metadata, change: int, words: TextIndex) -> None:
     """Replace the metadata of a row, and update its checksum and its words."""
-    query = f"SELECT collection, {CONTENT} FROM images WHERE key = ?"
-    c, *content = db.execute(query, (key,)).fetchone()
+    content = list(db.execute(f"SELECT {CONTENT} FROM images WHERE key = ?", (key,)).fetchone())
     text = to_json(metadata)
     content[6] = text.encode()
     values = (text, checksums.of_row(*content), change, key)
     db.execute("UPDATE images SET metadata = ?, checksum = ?, change = ? WHERE key = ?", values)
-    text_index(db, c).put(db, key, content[0].decode(), metadata)
+    words.remove(db, [key])
+    words.add(key, content[0].decode(), metadata)

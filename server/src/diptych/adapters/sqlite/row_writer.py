@@ -14,7 +14,7 @@ from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.jobs import record
 from diptych.adapters.sqlite.records import RECORD, begin_change, find_record, record_of, set_metadata
 from diptych.adapters.sqlite.rows import ONE_OF
-from diptych.adapters.sqlite.text_index import TextIndex, text_index
+from diptych.adapters.sqlite.text_index import TextIndex, text_index, writing_words
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.adapters.sqlite.vector_rows import Writing, put_embedding
 from diptych.core.collections.metadata.checks import to_json
@@ -28,6 +28,13 @@ INSERT = (
     "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
     " kept, checksum, picture_hash, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class RowWriting(Writing):
+    """The values that rows of one write share; their words."""
+
+    words: TextIndex
 
 
 class SqliteRowWriter:
@@ -54,9 +61,10 @@ class SqliteRowWriter:
 
         def work(db: sqlite3.Connection) -> Written:
             change = begin_change(db, c)
-            writing = Writing(c, sql.add_identity(db, identity) if rows else 0, change)
-            words = text_index(db, c)
-            results = [_put_row(db, row, writing, words, replace=replace) for row in rows]
+            number = sql.add_identity(db, identity) if rows else 0
+            with writing_words(db, c) as words:
+                writing = RowWriting(c, number, change, words)
+                results = [_put_row(db, row, writing, replace=replace) for row in rows]
             for note in notes:
                 record(db, c, note.job, note.item, outcome_of(note, rows, results))
             return Written(results, change)
@@ -73,7 +81,8 @@ class SqliteRowWriter:
         def work(db: sqlite3.Connection) -> ImageRecord:
             change = begin_change(db, c)
             key, found = find_record(db, c, id)
-            set_metadata(db, key, patched(found.metadata, merge, max_bytes), change)
+            with writing_words(db, c) as words:
+                set_metadata(db, key, patched(found.metadata, merge, max_bytes), change, words)
             return find_record(db, c, id)[1]
 
         return await self._threads.write(work, then=self._on_change)
@@ -97,9 +106,11 @@ class SqliteRowWriter:
         """Add the EXIF that rows lack, by key, and note how far the collection was read. Raises NotFound."""
 
         def work(db: sqlite3.Connection) -> None:
-            change = begin_change(db, c) if found else 0
-            for key, exif in found.items():
-                _add_exif(db, key, exif, change)
+            if found:
+                change = begin_change(db, c)
+                with writing_words(db, c) as words:
+                    for key, exif in found.items():
+                        _add_exif(db, key, exif, change, words)
             db.execute("UPDATE collections SET exif_read_to = ? WHERE number = ?", (read_to, c))
 
         await self._threads.write(work, then=self._on_change if found else lambda: None)
@@ -114,15 +125,13 @@ def delete_images(db: sqlite3.Connection, c: int, keys: Sequence[int]) -> tuple[
     return tuple(sorted(_unused_files(db, sha256s)))
 
 
-def _put_row(
-    db: sqlite3.Connection, row: NewRow, writing: Writing, words: TextIndex, *, replace: bool
-) -> PutResult:
+def _put_row(db: sqlite3.Connection, row: NewRow, writing: RowWriting, *, replace: bool) -> PutResult:
     """Add one row. An existing row with its id decides whether that creates, replaces or conflicts."""
     found = db.execute(
         f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (writing.c, row.id)
     ).fetchone()
     if found is None:
-        return PutResult("created", _insert(db, row, writing, words))
+        return PutResult("created", _insert(db, row, writing))
     key, there = int(found[0]), record_of(found[1:])
     if there.sha256 == row.sha256:
         return _put_same(db, key, row, there.metadata, writing, replace=replace)
@@ -131,17 +140,15 @@ def _put_row(
     if row.metadata is None:
         kept = there.metadata if row.exif is None else without_exif(there.metadata)
         row = dataclasses.replace(row, metadata=kept)
-    return _put_in_place(db, key, row, writing, words)
+    return _put_in_place(db, key, row, writing)
 
 
-def _put_in_place(
-    db: sqlite3.Connection, key: int, row: NewRow, writing: Writing, words: TextIndex
-) -> PutResult:
+def _put_in_place(db: sqlite3.Connection, key: int, row: NewRow, writing: RowWriting) -> PutResult:
     """Replace the row of `key` by a new one."""
     sha256s = _sha256s(db, "key = ?", (key,))
     db.execute("DELETE FROM images WHERE key = ?", (key,))
-    words.remove(db, [key])
-    new_key = _insert(db, row, writing, words)
+    writing.words.remove(db, [key])
+    new_key = _insert(db, row, writing)
     return PutResult(
         "replaced", new_key, removed_key=key, released=next(iter(_unused_files(db, sha256s)), None)
     )
@@ -152,17 +159,23 @@ def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set
 
 
 def _put_same(
-    db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, writing: Writing, *, replace: bool
+    db: sqlite3.Connection,
+    key: int,
+    row: NewRow,
+    metadata: Metadata,
+    writing: RowWriting,
+    *,
+    replace: bool,
 ) -> PutResult:
     """Add a row whose image is already there: replace the metadata if asked to, and add the embedding."""
     put_embedding(db, key, row.embedding, writing)
     if not replace or row.metadata is None or same_metadata(row.metadata, metadata):
         return PutResult("unchanged", key, metadata_differs=lacks_given(row.metadata, metadata))
-    set_metadata(db, key, with_exif(row.metadata, metadata.get(EXIF)), writing.change)
+    set_metadata(db, key, with_exif(row.metadata, metadata.get(EXIF)), writing.change, writing.words)
     return PutResult("replaced", key)
 
 
-def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing, words: TextIndex) -> int:
+def _insert(db: sqlite3.Connection, row: NewRow, writing: RowWriting) -> int:
     metadata, created_at = with_exif(row.metadata or {}, row.exif), sql.now()
     text = to_json(metadata)
     checksum = checksums.of_row(
@@ -181,11 +194,11 @@ def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing, words: TextIn
     key = db.execute(INSERT, values).lastrowid
     assert key is not None
     put_embedding(db, key, row.embedding, writing)
-    words.put(db, key, row.id, metadata)
+    writing.words.add(key, row.id, metadata)
     return key
 
 
-def _add_exif(db: sqlite3.Connection, key: int, exif: Metadata, change: int) -> None:
+def _add_exif(db: sqlite3.Connection, key: int, exif: Metadata, change: int, words: TextIndex) -> None:
     """Add the EXIF that a row lacks. A damaged row stays as it is: a new checksum would hide the damage."""
     row = db.execute(f"SELECT checksum, {CONTENT} FROM images WHERE key = ?", (key,)).fetchone()
     if row is None or not checksums.row_is_whole(row[1:], row[0]):
@@ -193,7 +206,7 @@ def _add_exif(db: sqlite3.Connection, key: int, exif: Metadata, change: int) -> 
     metadata = json.loads(row[7])
     changed = with_exif(metadata, exif)
     if changed != metadata:
-        set_metadata(db, key, changed, change)
+        set_metadata(db, key, changed, change, words)
 
 
 def _unused_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:

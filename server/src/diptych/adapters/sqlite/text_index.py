@@ -10,13 +10,13 @@ they were there before, and are indexed in the background, by ascending keys.
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from diptych.adapters.sqlite.rows import ONE_OF
-from diptych.core.collections.words import WordQuery, document_of
+from diptych.core.collections.words import Document, WordQuery, document_of
 from diptych.core.types import Metadata, TextFields
 
 LOG = logging.getLogger("diptych.store")
@@ -30,32 +30,41 @@ _NEXT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class TextIndex:
-    """The index of the words of one collection: the fields that it has, and the rows that it lacks yet."""
+    """The index of the words of one collection: the fields that it has, and the rows that it lacks yet.
+
+    `documents` are written by `flush`, all at once: every other statement that may fail in part makes FTS5
+    write what it has, row by row.
+    """
 
     c: int
     fields: TextFields
     after: int
     until: int
+    documents: dict[int, Document] = field(default_factory=dict)  # by the key of the image
 
     @property
     def table(self) -> str:
         """The name of its table."""
         return f"words_{self.c}"
 
-    def put(self, db: sqlite3.Connection, key: int, id: str, metadata: Metadata) -> None:
-        """Index a row, or index it again. A row that is not its turn yet is left for later."""
+    def add(self, key: int, id: str, metadata: Metadata) -> None:
+        """Index a row that is not in the table. One whose turn has not come yet is left for later."""
         if not self.after < key <= self.until:
-            document = document_of(id, metadata, self.fields)
-            db.execute(
-                f"INSERT OR REPLACE INTO {self.table} (rowid, name, caption, other) VALUES (?, ?, ?, ?)",
-                (key, document.name, document.caption, document.other),
-            )
+            self.documents[key] = document_of(id, metadata, self.fields)
 
     def remove(self, db: sqlite3.Connection, keys: Sequence[int]) -> None:
         """Take rows out."""
-        db.execute(f"DELETE FROM {self.table} WHERE rowid {ONE_OF}", (json.dumps(list(keys)),))
+        written = [key for key in keys if self.documents.pop(key, None) is None]
+        db.execute(f"DELETE FROM {self.table} WHERE rowid {ONE_OF}", (json.dumps(written),))
+
+    def flush(self, db: sqlite3.Connection) -> None:
+        """Write the documents of the rows that were added."""
+        statement = f"INSERT INTO {self.table} (rowid, name, caption, other) VALUES (?, ?, ?, ?)"
+        rows = ((key, one.name, one.caption, one.other) for key, one in self.documents.items())
+        db.executemany(statement, rows)
+        self.documents.clear()
 
     def is_whole(self, db: sqlite3.Connection) -> bool:
         """Whether the table has exactly the rows that it should have."""
@@ -73,6 +82,14 @@ def text_index(db: sqlite3.Connection, c: int) -> TextIndex:
     """The index of an existing collection."""
     fields, after, until = db.execute(f"SELECT {_STATE} FROM collections WHERE number = ?", (c,)).fetchone()
     return TextIndex(c, fields_of(fields), after, until)
+
+
+@contextmanager
+def writing_words(db: sqlite3.Connection, c: int) -> Iterator[TextIndex]:
+    """The index of an existing collection, for a block that changes rows; written when the block ends."""
+    index = text_index(db, c)
+    yield index
+    index.flush(db)
 
 
 def fields_of(text: str | None) -> tuple[str, ...] | None:
@@ -116,7 +133,8 @@ def index_next(db: sqlite3.Connection, c: int, limit: int) -> int:
     db.execute("UPDATE collections SET unindexed_after = ? WHERE number = ?", (after, c))
     done = TextIndex(c, index.fields, after, index.until)
     for key, id, metadata in found:
-        done.put(db, key, id.decode(errors="replace"), _metadata_of(metadata))
+        done.add(key, id.decode(errors="replace"), _metadata_of(metadata))
+    done.flush(db)
     return len(found)
 
 

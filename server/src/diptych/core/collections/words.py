@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from diptych.core.collections.metadata.exif import EXIF
 from diptych.core.collections.metadata.reserved import FILE, MODIFIED
@@ -20,6 +20,7 @@ MAX_QUERY_TOKENS = 64  # of a query; what follows does not count
 BREAK = "\N{PILCROW SIGN}"  # stands between two values, so that no phrase spans them: no token has it
 
 _CAPTIONS = {"caption", "title", "description", "name", "label", "tags", "keywords"}
+_BETWEEN_VALUES = f" {BREAK} "
 _NOT_INDEXED = {f"{FILE}.{MODIFIED}", f"{EXIF}.taken_at"}
 _EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[0-9a-f]{32}")  # see `ids.content_id`
@@ -69,8 +70,7 @@ class Document:
     other: str = ""
 
 
-@dataclass(frozen=True)
-class _Value:
+class _Value(NamedTuple):
     """One text of an image: the path of its field, and the column of the index it goes to."""
 
     path: str
@@ -114,12 +114,12 @@ def parse_words(text: str) -> WordQuery:
 
 def document_of(id: str, metadata: Metadata, fields: TextFields) -> Document:
     """The words of an image: of these fields, and of its id unless that is derived from its content."""
-    columns: dict[Column, list[list[str]]] = {"name": [], "caption": [], "other": []}
-    for value in _values(id, metadata, fields):
-        found = tokens(value.text)
-        if found and not (value.path == "id" and found in columns["name"]):
-            columns[value.column].append(found)
-    return Document(**{column: f" {BREAK} ".join(map(" ".join, found)) for column, found in columns.items()})
+    columns: dict[Column, list[str]] = {"name": [], "caption": [], "other": []}
+    for path, column, text in _values(id, metadata, fields):
+        found = " ".join(tokens(text))
+        if found and not (path == "id" and found in columns["name"]):
+            columns[column].append(found)
+    return Document(*map(_BETWEEN_VALUES.join, columns.values()))
 
 
 def matched_fields(query: WordQuery, id: str, metadata: Metadata, fields: TextFields) -> list[str]:
@@ -159,7 +159,7 @@ def _phrases(text: str) -> Iterator[Phrase]:
 
 def _values(id: str, metadata: Metadata, fields: TextFields) -> Iterator[_Value]:
     for path, key, text in _texts("", "", metadata):
-        if path in _NOT_INDEXED or not _is_chosen(path, fields):
+        if path in _NOT_INDEXED or not (fields is None or _is_chosen(path, fields)):
             continue
         if path == FILE:  # as earlier releases stored it: the path
             folder, _, name = text.rpartition("/")
@@ -185,8 +185,8 @@ def _texts(path: str, key: str, value: object) -> Iterator[tuple[str, str, str]]
             yield from _texts(f"{path}.{name}" if path else name, name, child)
 
 
-def _is_chosen(path: str, fields: TextFields) -> bool:
-    return fields is None or any(path == field or path.startswith(f"{field}.") for field in fields)
+def _is_chosen(path: str, fields: Sequence[str]) -> bool:
+    return any(path == field or path.startswith(f"{field}.") for field in fields)
 
 
 def _occurs(phrase: Phrase, words: Sequence[str]) -> bool:
