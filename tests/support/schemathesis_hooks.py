@@ -205,6 +205,7 @@ def _keep_to_default_collection(case: Any, body: dict[str, Any]) -> None:
     """The default collection is there, others are a 404."""
     body.pop("collection", None)
     body.pop("min_relevance", None)  # needs a version that is calibrated
+    body.pop("match", None)  # needs one text among the queries
     queries = body.get("query", [])
     for query in queries if isinstance(queries, list) else [queries]:
         query.pop("collection", None)

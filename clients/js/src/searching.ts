@@ -39,6 +39,8 @@ export interface SearchOptions extends CallOptions {
   facets?: readonly string[];
   /** Fold images with the same bytes, of the same picture, or with at least this cosine, into the best of them. */
   collapse?: "bytes" | "picture" | number;
+  /** What finds hits: the meaning of the query (the default), the words of its one text in names and metadata, or both. */
+  match?: "meaning" | "words" | "both";
 }
 
 const QUERY = "an object { text }, { image } or { id }";
@@ -65,6 +67,7 @@ export async function search(
     min_relevance: options.minRelevance,
     facets: facets?.length ? facets : undefined,
     collapse: options.collapse,
+    match: options.match,
   });
   return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });
 }

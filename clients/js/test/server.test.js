@@ -113,6 +113,8 @@ withCollection("added images are found by words, by image, by id and by a mix", 
   assert.deepEqual(await ids("blue", { filter: { colour: "red" }, exact: true }), ["r"]);
   const { facets } = await client.search("blue", { collection, facets: ["colour"], collapse: 0.99 });
   assert.deepEqual(facets, [{ field: "colour", n_hits: 2, values: [{ value: "red", count: 1 }] }]);
+  const { hits } = await client.search("red", { collection, match: "words" });
+  assert.deepEqual(hits.map((hit) => [hit.id, hit.matched, hit.matched_fields]), [["r", ["words"], ["colour"]]]);
 });
 
 withCollection("several collections are searched side by side", async (collection) => {

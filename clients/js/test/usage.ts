@@ -18,7 +18,7 @@ export async function use(signal: AbortSignal): Promise<Hit[]> {
   await client.add(imageFiles("a"));
   await client.addTar(await fileBlob("a.tar"));
   await client.search({ image: new URL("https://a.example/b.png") }, { filter });
-  await client.search({ image: imageFile("a.png") }, { minRelevance: 0.5 });
+  await client.search({ image: imageFile("a.png") }, { minRelevance: 0.5, match: "both" });
   const { images } = await client.embed({ images: [new Uint8Array(3), async () => (await fetch("x")).blob()] });
   const vector: Float32Array | undefined = images[0]?.embedding;
   for await (const event of client.jobEvents("a", { signal }))

@@ -90,6 +90,10 @@ def test_added_images_are_found_by_words_by_image_and_by_id(client: Client, pets
     assert [hit.id for hit in mixed.hits] == ["r"]
     counted = client.search("blue", collection=pets, facets=["colour"], collapse=0.99)
     assert [(one.field, one.n_hits, one.values[0].value) for one in counted.facets] == [("colour", 2, "red")]
+    worded = client.search("red", collection=pets, match="words")
+    assert [(hit.id, hit.matched, hit.matched_fields) for hit in worded.hits] == [
+        ("r", ("words",), ("colour",))
+    ]
     filtered = client.search("blue", collection=pets, filter={"colour": "red"})
     assert [hit.id for hit in filtered.hits] == ["r"]
 

@@ -11,6 +11,7 @@ from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import NotFound
 from integration.store_parts import Opened, Run, tiny_png
+from support.one_search import search_by
 from support.tiny_bundle import EMBED_DIM
 
 Read = Callable[[Opened], Awaitable[Any]]
@@ -43,6 +44,11 @@ async def found(opened: Opened) -> Any:
     return [(hit.id, hit.cosine) for hit in hits]
 
 
+async def found_by_words(opened: Opened, collection: str = "default") -> Any:
+    result = await search_by(opened.serving, opened.collections, collection, "i1", k=9, match="words")
+    return [(hit.id, hit.cosine, hit.matched_fields) for hit in result.hits]
+
+
 async def previewed(opened: Opened) -> Any:
     return await opened.collections.images.delete_matching("default", FILTER, lacking=False, preview=True)
 
@@ -59,7 +65,19 @@ async def added_again(opened: Opened) -> Any:
     return (await opened.add("default", tiny_png(1), "i1")).status
 
 
-READS = [listed, got, looked_up, original, embedding, found, previewed, measured, all_measured, added_again]
+READS = [
+    listed,
+    got,
+    looked_up,
+    original,
+    embedding,
+    found,
+    found_by_words,
+    previewed,
+    measured,
+    all_measured,
+    added_again,
+]
 
 
 async def fill(opened: Opened) -> None:
@@ -254,8 +272,18 @@ def test_image_that_is_replaced_over_and_over_is_found(run: Run, monkeypatch: py
     run(story)
 
 
+async def ids_with_filter(opened: Opened) -> list[str]:
+    return sorted(await opened.ids(QUERY, filter=FILTER))
+
+
+async def ids_with_words(opened: Opened) -> list[str]:
+    result = await search_by(opened.serving, opened.collections, "default", "i*", k=9, match="words")
+    return sorted(hit.id for hit in result.hits if hit.id != "i0")
+
+
+@pytest.mark.parametrize("found_ids", [ids_with_filter, ids_with_words])
 def test_image_is_found_between_the_commit_of_its_replacement_and_the_index(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch, found_ids: Callable[[Opened], Awaitable[list[str]]]
 ) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened)
@@ -270,11 +298,33 @@ def test_image_is_found_between_the_commit_of_its_replacement_and_the_index(
         monkeypatch.setattr(opened.records.writer, "put", held_up)
         replacing = asyncio.create_task(opened.add("default", tiny_png(9), "i1", replace=True))
         await committed.wait()
-        searching = asyncio.create_task(opened.ids(QUERY, filter=FILTER))
+        searching = asyncio.ensure_future(found_ids(opened))
         while not searching.done() and opened.write_queue.n_open < 2:  # noqa: ASYNC110 - has no event
             await asyncio.sleep(0)
         go_on.set()
-        assert sorted(await searching) == ["i1", "i2"]
+        assert await searching == ["i1", "i2"]
         await replacing
+
+    run(story)
+
+
+def test_image_is_found_by_words_that_is_replaced_once_they_were_looked_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        matching, n_replaced = opened.records.words.matching, 0
+
+        async def late(*values: Any) -> Any:
+            nonlocal n_replaced
+            matches = await matching(*values)
+            if not opened.write_queue.n_open:
+                n_replaced += 1
+                await opened.add("default", tiny_png(9 + n_replaced), "i1", replace=True)
+            return matches
+
+        monkeypatch.setattr(opened.records.words, "matching", late)
+        assert await ids_with_words(opened) == ["i1", "i2"]
+        assert n_replaced > 1
 
     run(story)

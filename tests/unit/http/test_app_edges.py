@@ -192,7 +192,8 @@ def test_unknown_path_is_a_404_and_trailing_slash_is_not_redirected(client: Test
             "GET",
             "/search?q=a&collction=pets",
             "collction",
-            "there is: collapse, collection, collections, exact, facets, filter, k, min_relevance, offset, q",
+            "there is: collapse, collection, collections, exact, facets, filter, k, match, min_relevance, "
+            "offset, q",
         ),
     ],
 )

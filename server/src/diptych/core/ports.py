@@ -7,7 +7,7 @@ from diptych.errors import StoreFull, StoreReadOnly
 
 EncoderName = Literal["image", "text"]
 Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serialise"]
-SearchPart = Literal["filter", "index", "metadata"]  # parts of the stage "search"
+SearchPart = Literal["filter", "words", "index", "metadata"]  # parts of the stage "search"
 # Why a request, or a try of a job, was refused; alerts and the dashboard use these values.
 Reason = Literal[
     "bodies_full", "fetch_full", "decode_full", "tokenize_full",

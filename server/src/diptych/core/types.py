@@ -137,11 +137,15 @@ class Duplicate:
     collection: str
 
 
+MatchedBy = Literal["words", "meaning"]
+
+
 @dataclass(frozen=True)
 class Hit:
     """One image found by a search. `relevance` is a probability, None if the model is not calibrated.
 
-    `duplicates` are worse hits that were folded into it.
+    `duplicates` are worse hits that were folded into it. `matched` is what found it: the words of the query,
+    which are in the fields `matched_fields`, or its meaning; neither, if it is only the nearest image.
     """
 
     id: str
@@ -152,6 +156,8 @@ class Hit:
     sha256: str
     collection: str
     duplicates: tuple[Duplicate, ...] = ()
+    matched: tuple[MatchedBy, ...] = ()
+    matched_fields: tuple[str, ...] = ()
 
 
 Keep = Literal["original", "none"]  # what a collection does with the files of added images

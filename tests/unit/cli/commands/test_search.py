@@ -69,6 +69,21 @@ def test_an_empty_answer_to_a_bounded_search_says_that_nothing_fits(
     assert body(api.requests[0])["min_relevance"] == 0.1
 
 
+def test_hits_by_words_name_the_fields(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    words = {"matched": ["words"], "matched_fields": ["caption", "place.city"]}
+    hits = [{"id": "a", "cosine": 0.5, **words}, {"id": "b", "cosine": 0.4, "matched": ["meaning"]}]
+    api = FakeApi().on("POST /search", search_reply(*hits, words_incomplete=True))
+    assert command_runner(search, api, monkeypatch)("rome", "--match", "both") == 0
+    assert body(api.requests[0])["match"] == "both"
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        "   id  cosine  metadata  words in",
+        "1  a    0.500            caption, place.city",
+        "2  b    0.400",
+    ]
+    assert "the words of some images are not indexed yet" in printed.err
+
+
 def test_counts_of_a_field_stand_below_the_hits(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     values = [{"value": "pets", "count": 2}, *({"value": True, "count": 1} for _ in range(20))]
     facets = [{"field": "album", "n_hits": 3, "values": values}]

@@ -1,9 +1,11 @@
-"""How the queries of one search become one query."""
+"""How the queries of one search become one query, and which words they look for."""
 
 import numpy as np
 import pytest
 
-from diptych.core.collections.search import FetchedQuery, WeightedQuery, mix, query_kind
+from diptych.core.collections.fusion import Match
+from diptych.core.collections.search import FetchedQuery, WeightedQuery, mix, query_kind, words_of
+from diptych.core.collections.words import parse_words
 from diptych.core.types import StoredImage
 from diptych.errors import InvalidValue
 
@@ -51,3 +53,38 @@ def test_query_without_a_direction_is_refused(weights: list[float]) -> None:
     x = np.array([1, 0], np.float32)
     with pytest.raises(InvalidValue):
         mix([x, x], weights)
+
+
+@pytest.mark.parametrize(
+    ("match", "queries", "words"),
+    [
+        ("meaning", [("red car", 1.0), ("blue", 1.0)], None),
+        ("words", [("red car", 0.5)], "red car"),
+        ("both", [(IMAGE, 1.0), ("red car", 1.0), ("blue", -0.5), (STORED, -1.0)], "red car"),
+        ("both", [("?!", 1.0)], ""),
+    ],
+)
+def test_words_are_those_of_the_one_text_that_is_searched_for(
+    match: Match, queries: list[tuple[FetchedQuery, float]], words: str | None
+) -> None:
+    found = words_of([WeightedQuery(query, "query", weight) for query, weight in queries], match)
+    assert found == (None if words is None else parse_words(words))
+
+
+@pytest.mark.parametrize(
+    ("match", "queries", "field", "message"),
+    [
+        ("words", [(IMAGE, 1.0)], "match", '"words" needs a text of positive weight'),
+        ("both", [("red", -1.0), (IMAGE, 1.0)], "match", '"both" needs a text of positive weight'),
+        ("both", [("red", 1.0), (IMAGE, 1.0), ("car", 0.1)], "query[2]", "takes one text of positive weight"),
+        ("words", [("red", 1.0), (IMAGE, 1.0)], "query[1]", "takes one text and nothing else"),
+        ("words", [("blue", -0.5), ("red", 1.0)], "query[0]", "takes one text and nothing else"),
+    ],
+)
+def test_queries_whose_words_are_unclear_are_refused_by_name(
+    match: Match, queries: list[tuple[FetchedQuery, float]], field: str, message: str
+) -> None:
+    named = [WeightedQuery(query, f"query[{i}]", weight) for i, (query, weight) in enumerate(queries)]
+    with pytest.raises(InvalidValue, match=message) as raised:
+        words_of(named, match)
+    assert raised.value.item == field

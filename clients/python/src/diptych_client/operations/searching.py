@@ -44,6 +44,7 @@ def search(
     facets: Sequence[str] = (),
     collapse: Literal["bytes", "picture"] | float | None = None,
     collections: Sequence[str] | None = None,
+    match: Literal["meaning", "words", "both"] = "meaning",
 ) -> Steps[SearchResult]:
     """Find the `k` best images, best first, in the given collection or in the default one of the server.
 
@@ -54,7 +55,9 @@ def search(
     condition on metadata. `facets` are metadata fields whose values are counted among the best hits.
     Hits with less than `min_relevance` are left out: an empty answer means that nothing fits. `collapse`
     folds images with the same bytes, of the same picture, or with at least this cosine, into the best of
-    them. Raises ApiError when the server refuses the query.
+    them. `match` is what finds hits: the meaning of the query, the words of its one text in names and
+    metadata, or both; each hit says what found it in `matched`. Raises ApiError when the server refuses the
+    query.
 
     >>> hits = client.search("a sleeping cat", collection="pets", k=3).hits
     >>> sorted(hit.id for hit in hits)
@@ -62,6 +65,9 @@ def search(
     >>> like = client.search(image="cat.png", filter={"kind": "cat"}, collection="pets")
     >>> [(hit.id, hit.metadata) for hit in like.hits]
     [('tom', {'kind': 'cat'})]
+    >>> by_words = client.search("cat", collection="pets", match="words").hits
+    >>> [(hit.id, hit.matched, hit.matched_fields) for hit in by_words]
+    [('tom', ('words',), ('kind',))]
     >>> mixed = [Query(id="tom"), Query(text="outdoors", weight=0.5), Query(text="a dog", weight=-0.5)]
     >>> len(client.search(queries=mixed, collection="pets", k=1).hits)
     1
@@ -86,6 +92,7 @@ def search(
         "facets": list(facets) or None,
         "collapse": collapse,
         "collections": None if collections is None else list(collections),
+        "match": None if match == "meaning" else match,
     }
     body |= {name: value for name, value in optional.items() if value is not None}
     found = yield from result_of(Request("POST", "/search", json=body), SearchResult)

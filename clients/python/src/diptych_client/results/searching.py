@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from diptych_client.results.common import Json, ModelRef
 from diptych_client.results.metadata import Facet
@@ -23,7 +24,8 @@ class Hit:
     """One image that a search found. `relevance` is the probability that it is what was meant, None if
     the model is not calibrated.
 
-    `duplicates` were folded into it by `collapse`.
+    `duplicates` were folded into it by `collapse`. `matched` is what found it: "words", which the fields
+    `matched_fields` carry, "meaning", or both; it is empty if the image is only near, and rarely fits.
     """
 
     id: str
@@ -33,6 +35,8 @@ class Hit:
     links: Mapping[str, str]
     duplicates: tuple[Duplicate, ...] = ()
     collection: str = ""
+    matched: tuple[Literal["words", "meaning"], ...] = ()
+    matched_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class SearchResult:
     """The hits of a search, best first. `truncated`: a text of the query was longer than the model reads.
 
     `facets` has those that were asked for, in their order. `collection` is None if several were searched.
+    `words_incomplete`: the words of some images are not indexed yet, so that these find no image.
     """
 
     model: ModelRef
@@ -48,3 +53,4 @@ class SearchResult:
     truncated: bool
     facets: tuple[Facet, ...] = ()
     collections: tuple[str, ...] = ()
+    words_incomplete: bool = False

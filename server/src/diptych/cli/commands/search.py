@@ -80,6 +80,13 @@ def add_parser(subparsers: Any) -> None:
         help="leave out hits with less relevance, from 0 to 1",
     )
     parser.add_argument(
+        "--match",
+        choices=["meaning", "words", "both"],
+        default="meaning",
+        help="what finds images: the meaning of the query (default), the words of its one text in names and "
+        "metadata, or both",
+    )
+    parser.add_argument(
         "--exact", action="store_true", help="compare with every image instead of using the index"
     )
     parser.add_argument(
@@ -181,6 +188,7 @@ def _search(args: argparse.Namespace, client: Client) -> int:
         min_relevance=args.min_relevance,
         facets=args.facet,
         collapse=args.collapse,
+        match=args.match,
     )
     opened = args.open and bool(result.hits)
     sheet = _write_sheet(args, client, result) if args.sheet is not None or opened else None
@@ -194,6 +202,8 @@ def _search(args: argparse.Namespace, client: Client) -> int:
             out(f"{facet.field} of the {facet.n_hits} best: {counts}{rest}")
         if result.truncated:
             err("note: the words were truncated, longer than the model reads")
+        if result.words_incomplete:
+            err("note: the words of some images are not indexed yet, so that these are not found by words")
         if sheet is not None:
             out(f"{sheet} has the pictures")
         if not result.hits:
@@ -246,9 +256,13 @@ def _show(result: SearchResult, offset: int, *, bounded: bool) -> None:
         return
     calibrated = any(hit.relevance is not None for hit in result.hits)
     named = any(_name(hit, result) != _id(hit, result) for hit in result.hits)
+    by_words = any(hit.matched_fields for hit in result.hits)
     header = ["", "name" if named else "id", "cosine", *(["relevance"] if calibrated else []), "metadata"]
     align: list[Align] = ["right", "left", "right", *(["right"] if calibrated else []), "left"]  # type: ignore[list-item]
     rows = [_row(rank, hit, result, calibrated) for rank, hit in enumerate(result.hits, offset + 1)]
+    if by_words:
+        header, align = [*header, "words in"], [*align, "left"]
+        rows = [[*row, ", ".join(hit.matched_fields)] for row, hit in zip(rows, result.hits, strict=True)]
     if named:  # the id stands last, to be copied
         header, align = [*header, "id"], [*align, "left"]
         rows = [[*row, _id(hit, result)] for row, hit in zip(rows, result.hits, strict=True)]

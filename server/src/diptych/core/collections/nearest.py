@@ -1,32 +1,49 @@
-"""Find the images of collections that are nearest to a vector."""
+"""Find the images of collections that are nearest to a vector, or that carry words."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from diptych.core.collections.fusion import N_FUSED, Match, are_among
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.ports import Rows
+from diptych.core.collections.ranking import ranking_of
 from diptych.core.collections.searcher import Candidates, Searcher, SearchTarget
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.timing import noted
-from diptych.core.types import Embedding, Hit, Keys
+from diptych.core.types import Embedding, Hit, Keys, MatchedBy
+from diptych.errors import NotReady
 
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """Hits, best first. `is_complete`: store and indexes had the same images, so that none was missed."""
+    """Hits, best first. `is_complete`: store and indexes had the same images, so that none was missed.
+
+    `words_incomplete`: the words of some images are not indexed yet, so that these find no image.
+    """
 
     hits: list[Hit]
     is_complete: bool
+    words_incomplete: bool = False
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An image that is shown, before its record is read."""
+
+    key: int
+    cosine: float
+    relevance: float | None
+    matched: tuple[MatchedBy, ...]
 
 
 class Finder:
-    """Cosine search in one or more collections, filtered on metadata."""
+    """Search by cosine and by words in one or more collections, filtered on metadata."""
 
     def __init__(self, searcher: Searcher, rows: Rows) -> None:
         """`rows` describes what `searcher` finds."""
@@ -43,59 +60,80 @@ class Finder:
         filter: Filter | None,
         exact: bool = False,
         relevance: Relevance,
+        match: Match = "meaning",
     ) -> Nearest:
         """Find at most k hits for a query (D,) after the first `offset`; ties in order of adding.
 
-        `relevance` judges hits among the images that pass the filter. The indexes stay open until all of them
-        have answered. Store and index change one after the other, so a search at the time of a change may
-        miss an image. Raises NotFound once a collection is dropped.
+        Targets have matches unless `match` is "meaning". `relevance` judges hits among the images that pass
+        the filter, and leaves out those below `min_relevance` that do not carry the words. The indexes stay
+        open until all of them have answered. Store and index change one after the other, so a search at the
+        time of a change may miss an image. Raises NotFound once a collection is dropped, and NotReady where
+        words alone are searched before those of all images are indexed.
         """
-        parts = await asyncio.gather(
-            *(self._searcher.search(one, query, offset + k, filter, exact=exact) for one in targets),
-            return_exceptions=True,  # wait for all: the caller holds the indexes open until then
-        )
-        candidates = [raised_or(part) for part in parts]
-        keys = np.concatenate([one.keys for one in candidates])
-        cosines = np.concatenate([one.cosines for one in candidates])
-        ranked = _ranked(candidates, keys)
-        order = ranked[offset : offset + k]
-        judged = relevance.of(
-            query,
-            cosines[order],
-            best=float(cosines[ranked[0]]) if len(ranked) else 0.0,
-            n_images=sum(one.n_compared for one in candidates),
-        )
-        if judged is not None:
-            shown = relevance.shown(judged)
-            order, judged = order[shown], [judged[rank] for rank in shown]
-        page: list[int] = keys[order].tolist()
-        with noted("metadata"):
-            records = await self._rows.by_key(page)
-        hits = [
-            Hit(
-                records[key].id,
-                float(cosine),
-                None if judged is None else judged[rank],
-                records[key].metadata,
-                key,
-                records[key].sha256,
-                records[key].collection,
+        end = offset + k
+        n = {"meaning": end, "both": max(end, N_FUSED), "words": 1}[match]  # the best one judges the others
+        candidates = await _all(self._searcher.search(one, query, n, filter, exact=exact) for one in targets)
+        if match == "words":
+            _require_indexed(targets, candidates)
+        ranking = ranking_of(candidates, query, relevance)
+        order = ranking.first(end, match)[offset:]
+        cosines = dict(zip(ranking.near.tolist(), ranking.cosines.tolist(), strict=True))
+        cosines |= await self._cosines(targets, candidates, query, order[~np.isin(order, ranking.near)])
+        page = [key for key in order.tolist() if key in cosines]
+        judged = ranking.judged([cosines[key] for key in page])
+        carriers = set(ranking.carriers[are_among(ranking.carriers, np.sort(order))].tolist())
+        shown = [
+            _Shown(
+                key, cosines[key], one, _matched(key in carriers, match != "words" and relevance.fits(one))
             )
-            for rank, (key, cosine) in enumerate(zip(page, cosines[order], strict=True))
-            if key in records
+            for key, one in zip(page, judged, strict=True)
+            if key in carriers or relevance.shows(one)
         ]
-        return Nearest(hits, len(hits) == len(page) and all(one.is_complete for one in candidates))
+        hits = await self._hits(shown)
+        is_complete = len(page) == len(order) and len(hits) == len(shown)
+        return Nearest(
+            hits,
+            is_complete and all(one.is_complete for one in candidates),
+            any(one.words.n_indexed < one.words.n_images for one in candidates),
+        )
+
+    async def _cosines(
+        self, targets: Sequence[SearchTarget], candidates: Sequence[Candidates], query: Embedding, keys: Keys
+    ) -> dict[int, float]:
+        """The cosines of images that only words have found, by key; of those that are still there."""
+        keys = np.sort(keys)
+        parts = [one.words.keys[are_among(one.words.keys, keys)] for one in candidates]
+        found = await _all(
+            self._searcher.cosines(target, query, part)
+            for target, part in zip(targets, parts, strict=True)
+            if len(part)
+        )
+        return {key: cosine for one in found for key, cosine in one.items()}
+
+    async def _hits(self, shown: Sequence[_Shown]) -> list[Hit]:
+        """Those that are still there, with their records."""
+        with noted("metadata"):
+            records = await self._rows.by_key([one.key for one in shown])
+        return [
+            Hit(
+                record.id,
+                one.cosine,
+                one.relevance,
+                record.metadata,
+                one.key,
+                record.sha256,
+                record.collection,
+                matched=one.matched,
+            )
+            for one in shown
+            if (record := records.get(one.key)) is not None
+        ]
 
 
-def _ranked(candidates: Sequence[Candidates], keys: Keys) -> Keys:
-    """The order of the hits of all collections: N of N.
-
-    Each collection keeps its own order, in which an approximate index has a hit after others with lower
-    cosines if it found the hit late: by its cosine it would be on a page that was shown already.
-    """
-    places = np.concatenate([np.arange(len(one.keys)) for one in candidates])
-    bounds = np.concatenate([np.minimum.accumulate(one.cosines) for one in candidates])
-    return np.lexsort((keys, places, -bounds)) if len(candidates) > 1 else places
+async def _all(calls: Iterable[Coroutine[Any, Any, Found]]) -> list[Found]:
+    """The results of all calls, or an error once all have ended: the indexes stay open until then."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    return [raised_or(result) for result in results]
 
 
 def raised_or(found: Found | BaseException) -> Found:
@@ -103,3 +141,17 @@ def raised_or(found: Found | BaseException) -> Found:
     if isinstance(found, BaseException):
         raise found
     return found
+
+
+def _require_indexed(targets: Sequence[SearchTarget], candidates: Sequence[Candidates]) -> None:
+    for target, one in zip(targets, candidates, strict=True):
+        if one.words.n_indexed < one.words.n_images:
+            raise NotReady(
+                f"the words of {one.words.n_indexed:,} of {one.words.n_images:,} images of collection "
+                f"{target.collection.name!r} are indexed: until all are, search with match meaning or both"
+            )
+
+
+def _matched(has_words: bool, fits: bool) -> tuple[MatchedBy, ...]:
+    matched: dict[MatchedBy, bool] = {"words": has_words, "meaning": fits}
+    return tuple(by for by, holds in matched.items() if holds)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
@@ -11,10 +11,12 @@ from diptych.bundle.calibration import QueryKind
 from diptych.core.classification.scoring import normalised
 from diptych.core.collections.collection import Collection
 from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
+from diptych.core.collections.fusion import Match
 from diptych.core.collections.metadata.facets import Facet, count_facets
 from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.searcher import SearchTarget
 from diptych.core.collections.service import Collections
+from diptych.core.collections.words import WordQuery, matched_fields, parse_words
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.serving.snapshot import Pair, Serving, Snapshot
@@ -46,6 +48,7 @@ class SearchInput:
 
     Hits with less than `min_relevance` are left out, and not counted. The values at the paths `facets` are
     counted among the `n_counted` best hits. With `collapse` only the MAX_FOLDED best images are looked at.
+    `match` is what finds hits: the meaning of the queries, the words of the one text, or both.
     """
 
     queries: Sequence[WeightedQuery]
@@ -58,12 +61,14 @@ class SearchInput:
     facets: Sequence[Path] = ()
     n_counted: int = 0
     collapse: Collapse | None = None
+    match: Match = "meaning"
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """Hits, best first. `truncated`: a text of the query was cut to the context length. `model`: the model
-    that made the vectors. `facets`: in the order in which they were asked for.
+    that made the vectors. `facets`: in the order in which they were asked for. `words_incomplete`: the words
+    of some images are not indexed yet.
     """
 
     collections: list[str]
@@ -71,6 +76,7 @@ class SearchResult:
     truncated: bool
     model: ModelInfo
     facets: list[Facet]
+    words_incomplete: bool = False
 
 
 async def search_images(
@@ -89,15 +95,16 @@ async def search_images(
     images that were added since. In the end it runs between two writes.
 
     Raises NotFound for an unknown collection before it encodes anything; Conflict when one is not served;
-    NotReady while one is loaded or embedded; InvalidValue when the vectors of the collections may not be
-    compared, and for a bound on a relevance that is unknown; the error of a bad query, with its name.
+    NotReady while one is loaded or embedded, and while its words are indexed, where they alone find hits;
+    InvalidValue when the vectors of the collections may not be compared, for a bound on a relevance that is
+    unknown, and as words_of; the error of a bad query, with its name.
     """
-    names = _names(request.collections)
+    names, words = _names(request.collections), words_of(request.queries, request.match)
     searched = [collections[name] for name in names]
     _pairs(searched, serving.current)  # checked before anything is fetched
     placed = [_placed(one, names) for one in request.queries]
     queries: Sequence[FetchedQuery] = await image_urls.fetched(placed, "query", reserve)
-    search = _Search(request, names, searched, queries, serving, collections)
+    search = _Search(request, names, searched, queries, words, serving, collections)
     for _ in range(ATTEMPTS):
         if (found := await search.attempt()) is not None:
             return found
@@ -156,6 +163,7 @@ class _Search:
     names: list[str]  # as the request gives them
     searched: Sequence[Collection]
     queries: Sequence[FetchedQuery]
+    words: WordQuery | None
     serving: Serving
     collections: Collections
     identity: str = ""  # of the embedded queries
@@ -180,15 +188,17 @@ class _Search:
 
     async def _search(self, snapshot: Snapshot) -> tuple[SearchResult, bool]:
         request, pairs = self.request, _pairs(self.searched, snapshot)
-        rows = await self._embedded(pairs[0])
+        rows, matches = await asyncio.gather(  # words are looked up while queries are encoded
+            self._embedded(pairs[0]), self.collections.carriers(self.searched, self.words)
+        )
         start, end = _ranks(request)
         version = pairs[0].version
         relevance = Relevance(version.calibration, query_kind(request.queries), request.min_relevance)
         relevance.require_usable(version.ref)
         nearest = await self.collections.nearest(
             [
-                SearchTarget(one, one.require_searchable(snapshot).index, self._ids_in(name))
-                for name, one in zip(self.names, self.searched, strict=True)
+                SearchTarget(one, one.require_searchable(snapshot).index, self._ids_in(name), carriers)
+                for name, one, carriers in zip(self.names, self.searched, matches, strict=True)
             ],
             mix([row.embedding for row in rows], [one.weight for one in request.queries]),
             k=end - start,
@@ -196,6 +206,7 @@ class _Search:
             filter=request.filter,
             exact=request.exact,
             relevance=relevance,
+            match=request.match,
         )
         best = nearest.hits
         if request.collapse is not None:
@@ -203,10 +214,11 @@ class _Search:
         counted = best[: request.n_counted]
         result = SearchResult(
             collections=self.names,
-            hits=best[request.offset - start :][: request.k],
+            hits=self._with_fields(best[request.offset - start :][: request.k]),
             truncated=any(row.truncated for row in rows),
             model=pairs[0].model,
             facets=await asyncio.to_thread(count_facets, request.facets, counted) if request.facets else [],
+            words_incomplete=nearest.words_incomplete,
         )
         return result, nearest.is_complete
 
@@ -221,6 +233,19 @@ class _Search:
             )
             self.identity = pair.identity
         return self.embedded
+
+    def _with_fields(self, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits, those by words with the fields that carry them."""
+        words, fields = self.words, {one.name: one.text_fields for one in self.searched}
+        return [
+            replace(
+                one,
+                matched_fields=tuple(matched_fields(words, one.id, one.metadata, fields.get(one.collection))),
+            )
+            if words is not None and "words" in one.matched
+            else one
+            for one in hits
+        ]
 
     def _ids_in(self, name: str) -> list[str]:
         stored = [query for query in self.queries if isinstance(query, StoredImage)]
@@ -239,6 +264,23 @@ def query_kind(queries: Sequence[WeightedQuery]) -> QueryKind:
     """How the relevance of hits is judged: by words, unless images have more of the weight, signs aside."""
     words = sum(abs(one.weight) for one in queries if isinstance(one.query, str))
     return "text" if 2 * words >= sum(abs(one.weight) for one in queries) else "image"
+
+
+def words_of(queries: Sequence[WeightedQuery], match: Match) -> WordQuery | None:
+    """The words that hits may carry: those of the one text of positive weight; None if only meaning counts.
+
+    Raises InvalidValue naming what is missing or too many.
+    """
+    if match == "meaning":
+        return None
+    texts = [one for one in queries if isinstance(one.query, str) and one.weight > 0]
+    if not texts:
+        raise InvalidValue(f'"{match}" needs a text of positive weight among the queries', "match")
+    others = texts[1:] if match == "both" else [one for one in queries if one is not texts[0]]
+    if others:
+        allowed = "one text of positive weight" if match == "both" else "one text and nothing else"
+        raise InvalidValue(f'match "{match}" takes {allowed}', others[0].name)
+    return parse_words(str(texts[0].query))
 
 
 def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:

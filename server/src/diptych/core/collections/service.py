@@ -22,12 +22,13 @@ from diptych.core.collections.ports import Records
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.searcher import SearchTarget
 from diptych.core.collections.vectors import VectorIngest
+from diptych.core.collections.words import WordQuery
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.vector_checks import check_origin
 from diptych.core.job import JobNote
 from diptych.core.ports import Metrics
 from diptych.core.serving.snapshot import Pair, Serving
-from diptych.core.timing import stage
+from diptych.core.timing import noted, stage
 from diptych.core.types import (
     Added,
     CollectionChange,
@@ -44,6 +45,7 @@ from diptych.core.types import (
     TextFields,
     VectorOrigin,
     VersionRef,
+    WordMatches,
 )
 from diptych.errors import NotFound, StoreFull
 
@@ -257,6 +259,17 @@ class Collections:
                 return Added(model, await self._vectors.add(collection, model, items, replace=replace))
             except PairChanged:
                 continue  # they may be of the new version, too, if their origin names no precision
+
+    async def carriers(
+        self, searched: Sequence[Collection], words: WordQuery | None
+    ) -> builtins.list[WordMatches | None]:
+        """The images of each collection that carry the words; None where words do not count."""
+        if words is None:
+            return [None] * len(searched)
+        with noted("words"):
+            return await asyncio.gather(
+                *(self._records.words.matching(one.number, words) for one in searched)
+            )
 
     async def nearest(self, targets: Sequence[SearchTarget], query: Embedding, **options: Any) -> Nearest:
         """Search once, as Finder.nearest; see core.collections.search for what a request needs."""

@@ -1,9 +1,8 @@
 """The relevance of the hits of one search."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diptych.bundle.calibration import Calibration, QueryKind
+from diptych.bundle.calibration import RECOMMENDED_RELEVANCE, Calibration, QueryKind
 from diptych.core.types import Embedding, VersionRef
 from diptych.errors import InvalidValue
 
@@ -41,7 +40,11 @@ class Relevance:
         found = self.calibration.relevance(self.kind, query, cosines, best=best, n_images=n_images)
         return None if found is None else found.tolist()
 
-    def shown(self, relevance: Sequence[float]) -> list[int]:
-        """The places of those hits that are shown."""
-        bound = 0.0 if self.min_relevance is None else self.min_relevance
-        return [place for place, one in enumerate(relevance) if one >= bound]
+    def shows(self, relevance: float | None) -> bool:
+        """Whether a hit with this relevance is shown."""
+        return relevance is None or self.min_relevance is None or relevance >= self.min_relevance
+
+    def fits(self, relevance: float | None) -> bool:
+        """Whether a hit with this relevance may fit; true where it is unknown."""
+        least = RECOMMENDED_RELEVANCE[self.kind] if self.min_relevance is None else self.min_relevance
+        return relevance is None or relevance >= least

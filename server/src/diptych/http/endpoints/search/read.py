@@ -33,7 +33,7 @@ from diptych.http.parsing.limits import check_at_most, check_count, check_length
 from diptych.http.parsing.multipart import Part, read_parts
 
 _ACCEPTED = (JSON, MULTIPART)
-_OPTIONS = ("k", "offset", "collection", "exact", "min_relevance", "collapse")
+_OPTIONS = ("k", "offset", "collection", "exact", "min_relevance", "match", "collapse")
 _LISTS = ("facets", "collections")
 _FIELDS = ("image", "text", "filter", *_LISTS, *_OPTIONS)
 MAX_PARTS = MAX_QUERIES + MAX_FACETS + MAX_COLLECTIONS + len(_FIELDS)  # of a form
@@ -117,6 +117,7 @@ def _input(
         facets=[parse_path(field, f"facets[{i}]") for i, field in enumerate(values.facets)],
         n_counted=options.limits.max_k,
         collapse=values.collapse,
+        match=values.match,
     )
 
 

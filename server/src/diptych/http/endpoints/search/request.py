@@ -1,6 +1,6 @@
 """The request of `/search`: the models of a JSON body, a query string and a form."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from diptych.bundle.calibration import RECOMMENDED_RELEVANCE
+from diptych.core.collections.fusion import Match
 from diptych.core.collections.search import MAX_COLLECTIONS
 from diptych.http.parsing import schemas
 from diptych.http.parsing.request_models import (
@@ -97,6 +98,11 @@ class SearchOptions(RequestModel):
             "into the best"
         ),
     ] = None
+    match: Match = Field(
+        "meaning",
+        description="what finds hits: the meaning of the query, the words of its one text in names and "
+        "metadata, or both",
+    )
     facets: FailFastList[str] = Field(
         [],
         description="metadata fields whose values are counted among the best hits, as many as `k` may be",
@@ -122,6 +128,7 @@ class SearchRequest(SearchOptions):
             {"query": {"text": "a black cat"}, "k": 5, "filter": {"year": {"gte": 2000}}},
             {"query": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.5}], "facets": ["year"]},
             {"query": {"image": schemas.EXAMPLE_URI}, "k": 5},
+            {"query": {"text": "grandma 1987"}, "match": "both"},
         )
     )
 
@@ -152,6 +159,7 @@ SEARCH_FORM = schemas.form(
         "collections": {"type": "array", **_COLLECTIONS},
         "exact": {"type": "boolean"},
         "min_relevance": {"type": "number", "minimum": 0, "maximum": 1},
+        "match": {"enum": list(get_args(Match))},
         "facets": {"type": "array", **_FACETS},
         "collapse": {
             "anyOf": [{"enum": ["bytes", "picture"]}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]

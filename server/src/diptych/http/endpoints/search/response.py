@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from diptych.core.collections.metadata.facets import MAX_VALUES, Facet
 from diptych.core.collections.search import SearchResult
-from diptych.core.types import Hit
+from diptych.core.types import Hit, MatchedBy
 from diptych.http.endpoints.references import EXAMPLE_LINKS, EXAMPLE_MODEL, Links, ModelRef
 from diptych.http.parsing import schemas
 
@@ -23,7 +23,8 @@ class HitResponse(BaseModel):
     """One result. `relevance` is the probability that it is what was meant, null if the model is not
     calibrated.
 
-    `duplicates` were folded into it by `collapse`.
+    `duplicates` were folded into it by `collapse`. `matched` is what found it: "words", which the fields
+    `matched_fields` carry, "meaning", or both; it is empty if the image is only near, and rarely fits.
     """
 
     id: str
@@ -33,6 +34,8 @@ class HitResponse(BaseModel):
     links: Links
     duplicates: list[DuplicateResponse]
     collection: str
+    matched: list[MatchedBy]
+    matched_fields: list[str]
 
     @classmethod
     def of(cls, hit: Hit) -> Self:
@@ -48,6 +51,8 @@ class HitResponse(BaseModel):
                 for one in hit.duplicates
             ],
             collection=hit.collection,
+            matched=list(hit.matched),
+            matched_fields=list(hit.matched_fields),
         )
 
 
@@ -76,6 +81,7 @@ class SearchResponse(BaseModel):
     """Hits, best first. `truncated`: a text of the query was too long and was cut.
 
     `facets` has those that were asked for, in their order. `collection` is null if several were searched.
+    `words_incomplete`: the words of some images are not indexed yet, so that these find no image.
     """
 
     model_config = ConfigDict(
@@ -93,10 +99,13 @@ class SearchResponse(BaseModel):
                         "links": EXAMPLE_LINKS,
                         "duplicates": [{"id": "cat-copy", "kind": "bytes", "collection": "gallery"}],
                         "collection": "gallery",
+                        "matched": ["words", "meaning"],
+                        "matched_fields": ["title"],
                     }
                 ],
                 "truncated": False,
                 "facets": [{"field": "year", "n_hits": 100, "values": [{"value": 2001, "count": 12}]}],
+                "words_incomplete": False,
             }
         )
     )
@@ -107,6 +116,7 @@ class SearchResponse(BaseModel):
     hits: list[HitResponse]
     truncated: bool
     facets: list[FacetResponse]
+    words_incomplete: bool
 
     @classmethod
     def of(cls, found: SearchResult) -> Self:
@@ -118,4 +128,5 @@ class SearchResponse(BaseModel):
             hits=[HitResponse.of(hit) for hit in found.hits],
             truncated=found.truncated,
             facets=[FacetResponse.of(facet) for facet in found.facets],
+            words_incomplete=found.words_incomplete,
         )

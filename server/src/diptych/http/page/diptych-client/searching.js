@@ -26,6 +26,7 @@ export async function search(transport, query, options) {
         min_relevance: options.minRelevance,
         facets: facets?.length ? facets : undefined,
         collapse: options.collapse,
+        match: options.match,
     });
     return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });
 }
