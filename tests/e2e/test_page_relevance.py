@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from diptych_client import Client
 from support.browser import Watched
@@ -29,7 +29,8 @@ def calibrated_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
         with Client(running.url) as client:
             pictures = {colour: picture(colour) for colour in ("red", "blue")}
             pictures |= {f"noise-{i}": noise(i) for i in range(N_NOISE)}
-            client.add(list(pictures.values()), ids=list(pictures))
+            metadata = [{"place": {"who": "Grandma"}} if id == "noise-3" else {} for id in pictures]
+            client.add(list(pictures.values()), ids=list(pictures), metadata=metadata)
         yield running
 
 
@@ -75,22 +76,16 @@ def test_a_query_that_nothing_fits_says_so_and_shows_the_nearest_on_request(page
     expect(page.locator(".tile .caption").first).to_have_text("blue")
 
 
-def test_hits_of_a_picture_need_more_relevance_than_those_of_words(page: Page) -> None:
-    def between_the_bounds(route: Route) -> None:
-        answer = route.fetch()
-        found = answer.json()
-        found["hits"] = [hit | {"relevance": 0.15} for hit in found["hits"]]
-        route.fulfill(response=answer, json=found)
-
-    page.route("**/search", between_the_bounds)
-    look_for(page, "red")
-    expect(page.locator("#find-status")).to_contain_text(f"{2 + N_NOISE} of {2 + N_NOISE} pictures")
-    page.locator(".tile").first.click()
-    page.get_by_role("button", name="And like this").click()  # words still weigh more; "red" is an id, too
-    expect(page.locator(".parts .part")).to_have_count(1)
-    expect(page.locator("#query")).to_have_value("red")
-    expect(page.locator("#find-status")).to_contain_text(f"of {2 + N_NOISE} pictures, ")
-    page.locator(".tile").first.click()
-    page.get_by_role("button", name="More like this").click()
-    expect(page.locator("#find-status")).to_contain_text("may fit")
-    expect(page.locator(".empty")).to_contain_text("Nothing here fits")
+def test_a_hit_that_carries_the_word_is_first_and_names_the_field(page: Page) -> None:
+    look_for(page, "grandma")
+    expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures may fit")
+    first = page.locator(".tile[data-index='0']")
+    expect(first.locator(".caption")).to_have_text("noise-3")
+    expect(first).to_have_attribute("data-match", "place who")
+    expect(first.get_by_role("link")).to_have_attribute(
+        "aria-label", re.compile("noise-3, words in place who, relevance")
+    )
+    first.click()
+    expect(page.locator("dialog.picture")).to_contain_text("The words are in place who")
+    page.get_by_text("This search as code").click()
+    expect(page.locator("dialog.picture pre")).to_contain_text('"match":"both"')

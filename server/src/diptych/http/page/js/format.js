@@ -50,5 +50,9 @@ export function creditOf({ metadata }) {
   return [[style, author && `by ${author}`].filter(Boolean).join(" "), licence].filter(Boolean).join(", ");
 }
 
+/** "name, place city": the fields of a hit that carry the words of the query; null if none does. */
+export const wordsIn = ({ matched_fields: fields }) =>
+  fields?.length ? fields.map((path) => path.replaceAll(".", " ")).join(", ") : null;
+
 /** A value of the metadata as one line of text. */
 export const valueText = (value) => (typeof value === "string" ? value : JSON.stringify(value));

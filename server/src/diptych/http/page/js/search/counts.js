@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "../html.js";
 import { client } from "../server.js";
-import { filterOf, queryOf } from "./query.js";
+import { filterOf, matchOf, queryOf } from "./query.js";
 
 const MAX_FACETS = 8;  // of one search
 const MAX_VALUES = 100;  // that the server counts of one field
@@ -42,7 +42,7 @@ async function readCounts(collection, parts, only, names, signal) {
 }
 
 async function searchCounts(collection, parts, filter, names, signal) {
-  const asked = { collection, k: 1, filter: filter ?? undefined, signal };
+  const asked = { collection, k: 1, filter: filter ?? undefined, match: matchOf(parts), signal };
   const some = [];
   for (let i = 0; i < names.length; i += MAX_FACETS) {
     some.push(client.search(queryOf(parts), { ...asked, facets: names.slice(i, i + MAX_FACETS) }));

@@ -1,6 +1,6 @@
 /** One picture, large: what is known of it, what is like it, and what can be done with it. */
 
-import { bytes, moment, nameOf, percent } from "../format.js";
+import { bytes, moment, nameOf, percent, wordsIn } from "../format.js";
 import { Fragment, html, useEffect, useRef, useState } from "../html.js";
 import { classifyLater } from "../classify/waiting.js";
 import { CodeBlock } from "../parts/copy.js";
@@ -127,9 +127,15 @@ function Original({ collection, image, id, name }) {
     : html`<${Picture} collection=${collection} id=${id} alt=${name} class="stand-in"/>`;
 }
 
-function Match({ hit: { relevance, cosine } }) {
-  if (relevance === null || relevance === undefined) return html`<p class="status">cosine ${cosine.toFixed(3)}</p>`;
+function Match({ hit }) {
+  const { relevance, cosine } = hit;
+  const words = wordsIn(hit);
+  const found = words && html`<p class="status">The words are in ${words}</p>`;
+  if (relevance === null || relevance === undefined) {
+    return html`${found}<p class="status">cosine ${cosine.toFixed(3)}</p>`;
+  }
   return html`
+    ${found}
     <p class="status" title="The probability that this picture is what the query means">
       relevance ${percent(relevance)}, cosine ${cosine.toFixed(3)}
     </p>`;

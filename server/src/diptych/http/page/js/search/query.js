@@ -75,18 +75,9 @@ export const askedCollection = () => readAddress().params.get("collection");
 /** The parts that count: one of weight 0 waits in the query without a say. */
 export const askedOf = (parts) => parts.filter(({ weight }) => weight !== 0);
 
-/** A hit with less relevance rarely fits, as docs/collections-and-search.md explains: by kind of query. */
-const MIN_RELEVANCE = { text: 0.1, image: 0.2 };
-
-/**
- * The relevance that a hit of these parts needs. As the server judges it, words decide unless pictures have more of the
- * weight.
- */
-export function minRelevanceOf(parts) {
-  const weightOf = (some) => some.reduce((sum, { weight }) => sum + Math.abs(weight), 0);
-  const words = weightOf(parts.filter(({ kind }) => kind === "text"));
-  return MIN_RELEVANCE[2 * words >= weightOf(parts) ? "text" : "image"];
-}
+/** What finds the hits: where the query has exactly one text to look for, its words too. */
+export const matchOf = (parts) =>
+  parts.filter(({ kind, weight }) => kind === "text" && weight > 0).length === 1 ? "both" : "meaning";
 
 /** The query as the API takes it, pictures of the user as files. */
 export const queryOf = (parts) =>

@@ -1,6 +1,7 @@
 /** The search that is shown, as code to copy. */
 
 import { hasKey } from "../server.js";
+import { matchOf } from "./query.js";
 
 const K = 10;
 const KEY = "DIPTYCH_API_KEY";  // the code names the key, and does not hold it
@@ -12,8 +13,13 @@ function bodyOf({ collection, parts, filter }) {
     ...(kind === "upload" ? { image: "data:image/png;base64,..." } : { [kind]: value }),
     ...(weight !== 1 && { weight }),
   }));
-  return { collection, query: query.length === 1 ? query[0] : query, k: K, ...(filter && { filter }) };
+  return {
+    collection, query: query.length === 1 ? query[0] : query, k: K, ...(filter && { filter }), ...asksWords(parts),
+  };
 }
+
+/** The option by which words count too, as the page asks; by default meaning alone does. */
+const asksWords = (parts) => (matchOf(parts) === "both" ? { match: "both" } : {});
 
 const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const CONSTANTS = new Map([[true, "True"], [false, "False"], [null, "None"]]);
@@ -50,7 +56,8 @@ export const SNIPPETS = {
   Python: ({ collection, parts, filter }) => {
     const [asked, names] = pythonQuery(parts);
     const filtered = filter && `filter=${python(filter)}`;
-    const options = [`collection=${python(collection)}`, `k=${K}`, filtered].filter(Boolean);
+    const match = asksWords(parts).match && `match="both"`;
+    const options = [`collection=${python(collection)}`, `k=${K}`, filtered, match].filter(Boolean);
     return `${hasKey() ? "import os\n\n" : ""}from diptych_client import ${names}
 
 with Client("${HERE()}"${hasKey() ? `, os.environ["${KEY}"]` : ""}) as client:

@@ -1,12 +1,12 @@
 /** One picture of the grid. A click opens it; while pictures are being selected, a click selects it. */
 
-import { creditOf, nameOf, percent } from "../format.js";
+import { creditOf, nameOf, percent, wordsIn } from "../format.js";
 import { addressOf, readAddress } from "../address.js";
 import { html } from "../html.js";
 import { Picture } from "../parts/thumbnail.js";
 
 /** "82 %", or where relevance is unknown the cosine. */
-const matchOf = ({ relevance, cosine }) => {
+const scoreOf = ({ relevance, cosine }) => {
   if (relevance !== null && relevance !== undefined) return percent(relevance);
   return cosine === undefined ? null : cosine.toFixed(2);
 };
@@ -14,7 +14,8 @@ const matchOf = ({ relevance, cosine }) => {
 export function Tile({ item, place, poor, selection, open }) {
   if (!item) return html`<li class="tile waiting" ...${place} tabindex=${undefined}></li>`;
   const name = nameOf(item);
-  const match = matchOf(item);
+  const score = scoreOf(item);
+  const words = wordsIn(item);
   const judged = item.relevance !== null && item.relevance !== undefined;
   const selected = selection.has(item.id);
   const onClick = (event) => {
@@ -30,14 +31,17 @@ export function Tile({ item, place, poor, selection, open }) {
   };
   const { tabindex, ...at } = place;
   const classes = ["tile", poor && "poor", selected && "selected"].filter(Boolean).join(" ");
-  const judgement = judged && `relevance ${match}, cosine ${item.cosine.toFixed(2)}`;
-  const title = [name, creditOf(item), judgement].filter(Boolean).join("\n");
+  const judgement = judged && `relevance ${score}, cosine ${item.cosine.toFixed(2)}`;
+  const title = [name, creditOf(item), words && `the words are in ${words}`, judgement].filter(Boolean).join("\n");
+  const scored = score && `${judged ? "relevance" : "cosine"} ${score}`;
+  const byMeaning = !words || item.matched.includes("meaning");  // else its relevance says little
+  const match = [words, byMeaning && score].filter(Boolean).join(" · ");
   return html`
-    <li class=${classes} data-match=${poor ? undefined : match} ...${at}>
+    <li class=${classes} data-match=${poor || !match ? undefined : match} ...${at}>
       <a href=${pictureLink(item.id)} tabindex=${tabindex} title=${title} onClick=${onClick} onKeyDown=${onKeyDown}
          role=${selection.active ? "checkbox" : undefined}
          aria-checked=${selection.active ? String(selected) : undefined}
-         aria-label=${match ? `${name}, ${judged ? "relevance" : "cosine"} ${match}` : name}>
+         aria-label=${[name, words && `words in ${words}`, scored].filter(Boolean).join(", ")}>
         <${Picture} collection=${item.collection} id=${item.id}/>
         <span class="caption">${name}</span>
       </a>

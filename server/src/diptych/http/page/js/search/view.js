@@ -16,7 +16,7 @@ import { Filters, noteTagged } from "./filters.js";
 import { PictureDialog } from "./picture.js";
 import { QueryBar } from "./query_bar.js";
 import {
-  askedOf, chosenOf, filterOf, hasLostUpload, minRelevanceOf, paramOfChosen, paramsOfParts, partsOf, queryOf,
+  askedOf, chosenOf, filterOf, hasLostUpload, matchOf, paramOfChosen, paramsOfParts, partsOf, queryOf,
 } from "./query.js";
 import { useResults } from "./results.js";
 import { SelectionBar, useSelection } from "./selection.js";
@@ -48,7 +48,7 @@ function browsePages(collection, filter) {
 function searchPages(collection, parts, filter) {
   return async (offset, signal) => {
     const started = performance.now();
-    const asked = { collection, k: PAGE, offset, filter: filter ?? undefined, signal };
+    const asked = { collection, k: PAGE, offset, filter: filter ?? undefined, match: matchOf(parts), signal };
     const answer = await client.search(queryOf(parts), asked);
     noteModel(answer.model);
     const last = answer.hits.length < PAGE || offset + PAGE >= MAX_HITS;
@@ -58,7 +58,7 @@ function searchPages(collection, parts, filter) {
       done: last,
       elapsed_ms: performance.now() - started,
       truncated: answer.truncated,
-      minRelevance: minRelevanceOf(parts),
+      wordsIncomplete: answer.words_incomplete,
     };
   };
 }
@@ -107,7 +107,7 @@ function Search({ collection, params }) {
   const [showPoor, setShowPoor] = useState(false);
   useEffect(() => { setShowPoor(false); window.scrollTo({ top: 0 }); }, [key]);
 
-  const nFit = items && isSearch ? countFitting(items, results.about.minRelevance) : null;
+  const nFit = items && isSearch ? countFitting(items) : null;
   const nothingFits = nFit === 0 && items.length > 0 && !showPoor;
   const shown = nothingFits || !items ? [] : items;
   const nLeftOut = results ? results.items.length - shown.length : 0;
@@ -182,9 +182,9 @@ function Search({ collection, params }) {
     <//>`;
 }
 
-/** The hits are in the order of their relevance; where that is unknown, all of them count. */
-function countFitting(items, minRelevance) {
-  const first = items.findIndex(({ relevance }) => (relevance ?? 1) < minRelevance);
+/** Hits that carry the words or may fit by their meaning come first. */
+function countFitting(items) {
+  const first = items.findIndex(({ matched }) => !matched.length);
   return first < 0 ? items.length : first;
 }
 
@@ -195,7 +195,10 @@ function statusText({ results, isSearch, total, nFit, nothingFits, filter }) {
   const took = `${Math.max(1, Math.round(about.elapsed_ms ?? 0))} ms`;
   if (!items.length) return `Nothing found, ${took}`;
   if (nothingFits) return `None of ${all} may fit, ${took}`;
-  const read = about.truncated ? ", the text was longer than the model reads" : "";
+  const read = [
+    about.truncated && ", the text was longer than the model reads",
+    about.wordsIncomplete && ", words of names and metadata are still being indexed",
+  ].filter(Boolean).join("");
   if (nFit < items.length) return `${nFit || "None"} of ${all} may fit, ${took}${read}`;
   return `${done ? "" : "Best "}${items.length} of ${all}, ${took}${read}`;
 }
