@@ -76,6 +76,8 @@ def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -
             ("other", (1,), None, None),
             ("tiny", (1, 2), 2, serving),
         ]
+        shown = [one.manifest for one in await catalogue.models()]
+        assert [(one.name, one.version) for one in shown if one is not None] == [("other", 1), ("tiny", 2)]
         other, tiny = (one.ignored for one in await catalogue.models())
         assert other == {1: "not on this GPU"}
         assert list(tiny) == [1]

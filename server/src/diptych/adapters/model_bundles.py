@@ -79,7 +79,7 @@ class ModelBundles:
 
     def folder(self, ref: VersionRef) -> Path:
         """The first of `folders`. Raises NotFound."""
-        return self.folders(ref)[0]
+        return self._folder_in_repository(ref) or self.folders(ref)[0]
 
     def folders(self, ref: VersionRef) -> list[Path]:
         """The folders of a version, at least one: in the model repository if it is there in full, and the

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from stat import S_ISLNK
 
 from diptych.bundle.schema import FILE_NAME, MANIFEST_FILE, FileEntry
 from diptych.durable import fsync_file
@@ -58,14 +59,14 @@ def _refuse_unlisted(folder: Path, expected: dict[str, FileEntry]) -> str:
 
 
 def _check_size(path: Path, expected: FileEntry, label: str) -> None:
-    if path.is_symlink():
-        raise CorruptBundle(f"{label}: is a link")
     try:
-        n_bytes = path.stat().st_size
+        found = path.lstat()
     except OSError as error:
         raise CorruptBundle(f"{label}: cannot be read: {error.strerror}") from error
-    if n_bytes != expected.bytes:
-        raise CorruptBundle(f"{label}: has {n_bytes} bytes, the manifest says {expected.bytes}")
+    if S_ISLNK(found.st_mode):
+        raise CorruptBundle(f"{label}: is a link")
+    if found.st_size != expected.bytes:
+        raise CorruptBundle(f"{label}: has {found.st_size} bytes, the manifest says {expected.bytes}")
 
 
 def _check_sha256(path: Path, expected: FileEntry, label: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 MAX_ERRORS_SHOWN = 5
+N_PARSED = 32  # manifests that are kept: each listing of the models needs them
 DATA_SUFFIXES = (".data", "_data")  # of external data files, after the name of their graph
 
 
@@ -86,6 +88,7 @@ def read_manifest(folder: Path) -> Manifest:
     return parse_manifest(raw, label)
 
 
+@lru_cache(maxsize=N_PARSED)
 def parse_manifest(raw: bytes, label: str) -> Manifest:
     """Parse the bytes of a manifest. Raises InvalidManifest; its message begins with `label`."""
     _check_schema(label, raw)

@@ -28,7 +28,8 @@ class ModelEntry:
     why; `broken`: entries of its folder that are not versions, such as one that was named by hand, and why.
     `loaded` are versions in memory: the active one, the one before, and those that made the vectors of
     collections. `bundle` is the sha256 of the manifest of `active`; `is_replaced` says that the repository
-    has another one under its number by now.
+    has another one under its number by now. `manifest` and `calibration` are those of the active version, or
+    else of the latest; None if it has none that can be read.
     """
 
     name: str
@@ -40,6 +41,8 @@ class ModelEntry:
     loaded: tuple[int, ...] = ()
     bundle: str | None = None
     is_replaced: bool = False
+    manifest: Manifest | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -132,17 +135,28 @@ class Catalogue:
         return [self._model(name, now) for name in names]
 
     def _model(self, name: str, now: "_Served") -> ModelEntry:
-        versions, broken = self._numbers(name, now), self._bundles.broken(name)
-        ignored = {
-            version: reason
-            for version in versions
-            if (reason := self._ignored(name, version, now, broken.pop(str(version), None)))
-        }
-        loaded = tuple(sorted(now.loaded_of(name)))
-        if name != now.ref.name:
-            return ModelEntry(name, versions, None, None, ignored, broken, loaded)
-        active, bundle, is_replaced = now.ref.version, now.ref.bundle, self._is_replaced(now.ref)
-        return ModelEntry(name, versions, active, now.execution, ignored, broken, loaded, bundle, is_replaced)
+        versions, broken, ignored = self._numbers(name, now), self._bundles.broken(name), dict[int, str]()
+        is_served, shown = name == now.ref.name, None
+        for version in versions:
+            manifest, error = self._read(name, version, now)
+            reason = self._ignored(name, version, manifest, now, broken.pop(str(version), None)) or error
+            if reason is not None and not now.is_active(name, version):
+                ignored[version] = reason
+            if version == (now.ref.version if is_served else versions[-1]):
+                shown = manifest
+        return ModelEntry(
+            name=name,
+            versions=versions,
+            active=now.ref.version if is_served else None,
+            serving=now.execution if is_served else None,
+            ignored=ignored,
+            broken=broken,
+            loaded=tuple(sorted(now.loaded_of(name))),
+            bundle=now.ref.bundle if is_served else None,
+            is_replaced=is_served and self._is_replaced(now.ref),
+            manifest=shown,
+            calibration=None if shown is None else self._calibration(shown, now),
+        )
 
     def _is_replaced(self, ref: VersionRef) -> bool:
         with suppress(NotFound, OSError):
@@ -155,11 +169,13 @@ class Catalogue:
         there = self._repository.versions(name) if not loaded or name in self._repository.names() else []
         return tuple(sorted({*there, *loaded}))
 
-    def _ignored(self, name: str, version: int, now: "_Served", broken: str | None) -> str | None:
-        manifest, error = self._read(name, version, now)
-        if now.is_active(name, version):
+    def _ignored(
+        self, name: str, version: int, manifest: Manifest | None, now: "_Served", broken: str | None
+    ) -> str | None:
+        """Why this machine cannot serve a version that has a manifest."""
+        if manifest is None or now.is_active(name, version):
             return None
-        return error if manifest is None else self._why_not(manifest) or broken
+        return self._why_not(manifest) or broken
 
     def _versions(self, name: str, now: "_Served") -> list[VersionEntry]:
         broken = self._bundles.broken(name)
@@ -178,7 +194,7 @@ class Catalogue:
             manifest=manifest,
             prompt_sets=() if manifest is None else tuple(with_built_in(manifest.text.prompts)),
             error=error,
-            ignored=None if manifest is None else self._ignored(name, version, now, broken),
+            ignored=self._ignored(name, version, manifest, now, broken),
             calibration=None if manifest is None else self._calibration(manifest, now),
         )
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from diptych.bundle.calibration import Calibration, RelevanceMap
-from diptych.core.catalogue import Catalogue, ModelEntry, VersionEntry
+from diptych.core.catalogue import ModelEntry, VersionEntry
 from diptych.core.rollout.types import Policy, PreviousVersion
 from diptych.core.tuning.precision import Execution
 from diptych.errors import NotFound
@@ -324,7 +324,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
     models = []
     for entry in await catalogue.models():
         failures = services.rollouts.failures(entry.name) if sees_rollouts else {}
-        models.append(await _model(entry if sees_broken else replace(entry, broken={}), catalogue, failures))
+        models.append(_model(entry if sees_broken else replace(entry, broken={}), failures))
     content = ModelList(
         models=models,
         policy=status.policy,
@@ -381,22 +381,19 @@ def _broken(reasons: Mapping[str, str]) -> list[BrokenFolder]:
     return [BrokenFolder(folder=name, reason=reason) for name, reason in reasons.items()]
 
 
-async def _model(entry: ModelEntry, catalogue: Catalogue, failures: Mapping[int, str]) -> ModelResponse:
-    wanted = entry.active or entry.versions[-1]
-    versions = await catalogue.versions(entry.name)
-    shown = next((one for one in versions if one.version == wanted), None)
+def _model(entry: ModelEntry, failures: Mapping[int, str]) -> ModelResponse:
     return ModelResponse(
         name=entry.name,
         versions=list(entry.versions),
         active=entry.active,
         serving=ServingResponse.of(entry.serving),
-        source=None if shown is None or shown.manifest is None else dict(shown.manifest.source),
+        source=None if entry.manifest is None else dict(entry.manifest.source),
         ignored=_ignored(entry, failures),
         broken=_broken(entry.broken),
         bundle=entry.bundle,
         replaced=entry.is_replaced,
         loaded=list(entry.loaded),
-        calibration=CalibrationResponse.of(None if shown is None else shown.calibration),
+        calibration=CalibrationResponse.of(entry.calibration),
     )
 
 
