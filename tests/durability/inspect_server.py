@@ -5,6 +5,7 @@ import hashlib
 import random
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ ALL = 1000  # more hits than there are images
 SAMPLE = 3
 JOBS_END_WITHIN_S = 60
 EMBEDDED_WITHIN_S = 60
+REMOVED_WITHIN_S = 60
 
 
 def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *, thorough: bool) -> None:
@@ -45,13 +47,19 @@ def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *
                 _check_images(http, found, chosen)
     states = filter(None, journal.acknowledged.values())
     used = {sha256_of(kept.payload) for state in states for kept in state.images.values() if kept.has_file}
-    assert files.keys() == used
+    deadline = time.monotonic() + REMOVED_WITHIN_S  # those of a collection that was being dropped
+    while (names := files_of(data_dir).keys()) != used and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert names == used
     assert disagreeing_words(data_dir) == []
 
 
 def files_of(data_dir: Path) -> dict[str, bytes]:
     """Return the image files by name, after checking that the content of each matches its name."""
-    files = {path.name: path.read_bytes() for path in (data_dir / "images").glob("*/*")}
+    files = dict[str, bytes]()
+    for path in (data_dir / "images").glob("*/*"):
+        with suppress(FileNotFoundError):  # the server has just removed it
+            files[path.name] = path.read_bytes()
     assert [name for name, payload in files.items() if sha256_of(payload) != name] == []
     return files
 

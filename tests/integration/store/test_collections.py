@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import closing
 from typing import Any
 
@@ -184,6 +184,45 @@ def test_writes_that_wait_for_a_rename_are_done_under_the_new_name(run: Run, las
             assert (left.id, left.metadata) == ("i00", {"n": 0, "patched": True})
 
     run(story)
+
+
+def test_other_writes_run_while_the_images_of_a_dropped_collection_go(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        ended = list[str]()
+
+        async def noted(name: str, write: Awaitable[object]) -> None:
+            await write
+            ended.append(name)
+
+        await add_numbers(opened, 5)
+        monkeypatch.setattr(delete, "CHUNK", 1)
+        async with writes_held_up(opened):
+            writes = begin(noted("drop", opened.collections.drop("default")))
+            await until(lambda: opened.write_queue.n_open == 2)
+            writes += begin(noted("create", opened.collections.create("other")))
+            await until(lambda: opened.write_queue.n_open == 3)
+        await asyncio.gather(*writes)
+        assert ended == ["create", "drop"]
+        assert opened.files() == []
+
+    run(story)
+
+
+def test_start_removes_what_a_kill_has_left_of_a_dropped_collection(run: Run) -> None:
+    async def killed(opened: Opened) -> None:
+        await add_numbers(opened, 5)
+        await opened.records.catalogue.drop(opened.collections["default"].number)
+        assert len(opened.files()) == 5
+
+    async def again(opened: Opened) -> None:
+        assert (await opened.collections.get("default")).n_images == 0, "it is another one"
+        await until(lambda: opened.files() == [])
+        assert await opened.records.catalogue.dropped() == []
+
+    run(killed)
+    run(again)
 
 
 def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:

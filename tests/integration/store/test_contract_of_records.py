@@ -31,6 +31,25 @@ def test_number_of_a_collection_is_never_used_again(run: Run) -> None:
     run(story)
 
 
+def test_dropped_collection_is_unknown_at_once_and_removed_part_by_part(run: Run) -> None:
+    async def story(ports: Ports) -> None:
+        catalogue, rows = ports.records.catalogue, ports.records.rows
+        c, other = await ports.created("c"), await ports.created("other")
+        keys = await ports.add(c, "a", "b", "d")
+        (kept,) = await ports.add(other, "a")
+        await catalogue.drop(c)
+        assert [one.name for one in await catalogue.list()] == ["other"]
+        parts = [await catalogue.clear(c, 2)]
+        assert await catalogue.dropped() == [c]
+        parts.append(await catalogue.clear(c, 2))
+        assert await catalogue.dropped() == []
+        assert [list(part.keys) for part in parts] == [list(keys[:2]), list(keys[2:])]
+        assert [*await rows.by_key([*keys, kept])] == [kept]
+        assert (await catalogue.clear(other, 9)).keys == (), "it was not dropped"
+
+    run(story)
+
+
 def test_what_is_done_with_a_dropped_collection_is_refused_and_changes_nothing(run: Run) -> None:
     async def story(ports: Ports) -> None:
         records = ports.records
@@ -329,7 +348,8 @@ def test_content_is_released_with_its_last_row(run: Run) -> None:
         (replaced,) = await ports.put(c, row("x", "f22"), replace=True)
         assert replaced.released == "f11".ljust(64, "0")
         assert (await writer.delete(c, [in_c])).released == ()
-        assert (await ports.records.catalogue.drop(c)).released == ("f22".ljust(64, "0"),)
+        await ports.records.catalogue.drop(c)
+        assert (await ports.records.catalogue.clear(c, 9)).released == ("f22".ljust(64, "0"),)
         assert await ports.records.rows.used_files([shared.sha256, "0" * 64]) == {shared.sha256}
         assert (await writer.delete(d, [in_d])).released == (shared.sha256,)
 

@@ -156,6 +156,7 @@ def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan:
         indexes=indexes,
         images=images,
         files=files,
+        deletions=deletions,
         records=records,
         reembedder=reembedder,
         upkeep=upkeep,

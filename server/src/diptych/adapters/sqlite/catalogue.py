@@ -12,7 +12,7 @@ from typing import Any
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
-from diptych.adapters.sqlite.records import begin_change, require_collection
+from diptych.adapters.sqlite.records import DROPPED, IS_THERE, begin_change, require_collection
 from diptych.adapters.sqlite.row_writer import delete_images
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.collections.metadata.exif import LEVELS
@@ -98,9 +98,18 @@ class SqliteCatalogue:
             await self._threads.write(lambda db: db.execute(query, values) and None, makes_room=True)
         return None if level == "none" else after
 
-    async def drop(self, c: int) -> Removed:
-        """Remove a collection with all its images. Raises NotFound."""
-        return await self._threads.write(lambda db: _drop(db, c), makes_room=True, then=self._on_drop)
+    async def drop(self, c: int) -> None:
+        """Make a collection unknown, so that its name is free; `clear` removes it. Raises NotFound."""
+        await self._threads.write(lambda db: _drop(db, c), makes_room=True, then=self._on_drop)
+
+    async def dropped(self) -> builtins.list[int]:
+        """The numbers of dropped collections that are not cleared."""
+        query = f"SELECT number FROM collections WHERE NOT {IS_THERE} ORDER BY number"
+        return await self._threads.read(lambda db: [number for (number,) in db.execute(query)])
+
+    async def clear(self, c: int, limit: int) -> Removed:
+        """Delete at most `limit` images of a dropped collection, and with the last of them itself."""
+        return await self._threads.write(lambda db: _clear(db, c, limit), makes_room=True)
 
     async def sizes(self, c: int | None = None) -> dict[int, Sizes]:
         """The sizes of one collection, or of all, by number. Raises NotFound."""
@@ -121,8 +130,7 @@ def _list(db: sqlite3.Connection) -> list[CollectionInfo]:
         "SELECT number, name, model, (SELECT count(*) FROM images WHERE collection = c.number),"
         " created_at, keep, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
         " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), version, bundle,"
-        " text_fields"
-        " FROM collections c ORDER BY name"
+        f" text_fields FROM collections c WHERE {IS_THERE} ORDER BY name"
     )
     return [_info(row) for row in rows]
 
@@ -227,15 +235,23 @@ def move_collection(db: sqlite3.Connection, c: int, target: Target, identity: st
     )
 
 
-def _drop(db: sqlite3.Connection, c: int) -> Removed:
-    change = begin_change(db, c)
-    keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (c,))]
-    text_index.begin_again(db, c)  # at once, instead of row by row
-    released = delete_images(db, c, keys)
+def _drop(db: sqlite3.Connection, c: int) -> None:
     end_with_collection(db, c, require_collection(db, c))
-    text_index.drop(db, c)
-    db.execute("DELETE FROM collections WHERE number = ?", (c,))
-    return Removed(tuple(keys), released, change)
+    db.execute("UPDATE collections SET name = ? WHERE number = ?", (f"{c} {DROPPED}", c))
+
+
+def _clear(db: sqlite3.Connection, c: int, limit: int) -> Removed:
+    is_dropped = f"number = ? AND NOT {IS_THERE}"
+    if db.execute(f"SELECT 1 FROM collections WHERE {is_dropped}", (c,)).fetchone() is None:
+        return Removed((), (), change=0)
+    text_index.empty(db, c)  # at once, instead of row by row
+    query = "SELECT key FROM images WHERE collection = ? ORDER BY key LIMIT ?"
+    keys = [key for (key,) in db.execute(query, (c, limit))]
+    released = delete_images(db, c, keys)
+    if len(keys) < limit:
+        text_index.drop(db, c)
+        db.execute("DELETE FROM collections WHERE number = ?", (c,))
+    return Removed(tuple(keys), released, change=0)
 
 
 def _sizes(db: sqlite3.Connection, c: int | None) -> dict[int, Sizes]:

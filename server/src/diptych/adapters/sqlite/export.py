@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.adapters.sqlite.checksums import FLOAT
+from diptych.adapters.sqlite.records import IS_THERE
 from diptych.adapters.sqlite.snapshot import OF_NAME, SqliteSnapshot
 from diptych.core.transfer import Row
 from diptych.errors import NotFound
@@ -15,7 +16,7 @@ from diptych.errors import NotFound
 
 def model_of(snapshot: SqliteSnapshot, collection: str) -> str:
     """The model that the collection belongs to. Raises NotFound naming the existing collections."""
-    models = dict(snapshot.read("SELECT name, model FROM collections ORDER BY name"))
+    models = dict(snapshot.read(f"SELECT name, model FROM collections WHERE {IS_THERE} ORDER BY name"))
     if collection not in models:
         raise NotFound(f"no collection named {collection!r}; there is: {', '.join(models) or 'none'}")
     return str(models[collection])

@@ -22,9 +22,14 @@ RECORD = (
 )
 
 
+# A collection that is being removed: its name is one that no other can have.
+DROPPED = "(dropped)"
+IS_THERE = f"name NOT LIKE '% {DROPPED}'"
+
+
 def require_collection(db: sqlite3.Connection, c: int) -> str:
-    """The name of a collection. Raises NotFound if there is none of this number."""
-    row = db.execute("SELECT name FROM collections WHERE number = ?", (c,)).fetchone()
+    """The name of a collection. Raises NotFound if there is none of this number, or if it was dropped."""
+    row = db.execute(f"SELECT name FROM collections WHERE number = ? AND {IS_THERE}", (c,)).fetchone()
     if row is None:
         raise _dropped()
     return str(row[0])
@@ -32,7 +37,7 @@ def require_collection(db: sqlite3.Connection, c: int) -> str:
 
 def begin_change(db: sqlite3.Connection, c: int) -> int:
     """Raise the change number of a collection, before anything of it is written. Raises NotFound."""
-    update = "UPDATE collections SET change = change + 1 WHERE number = ? RETURNING change"
+    update = f"UPDATE collections SET change = change + 1 WHERE number = ? AND {IS_THERE} RETURNING change"
     row = db.execute(update, (c,)).fetchone()
     if row is None:
         raise _dropped()
@@ -41,7 +46,7 @@ def begin_change(db: sqlite3.Connection, c: int) -> int:
 
 def change_of(db: sqlite3.Connection, c: int) -> int:
     """The change number of a collection. Raises NotFound."""
-    row = db.execute("SELECT change FROM collections WHERE number = ?", (c,)).fetchone()
+    row = db.execute(f"SELECT change FROM collections WHERE number = ? AND {IS_THERE}", (c,)).fetchone()
     if row is None:
         raise _dropped()
     return int(row[0])

@@ -114,6 +114,12 @@ def drop(db: sqlite3.Connection, c: int) -> None:
     db.execute(f"DROP TABLE IF EXISTS words_{c}")
 
 
+def empty(db: sqlite3.Connection, c: int) -> None:
+    """Empty the table of a collection that is removed, if it has rows."""
+    if db.execute(f"SELECT 1 FROM words_{c}_content LIMIT 1").fetchone():
+        begin_again(db, c)
+
+
 def begin_again(db: sqlite3.Connection, c: int) -> None:
     """Empty the table; all rows are indexed again in the background."""
     drop(db, c)

@@ -39,9 +39,22 @@ class Deletions:
             return await self._previewed(collection, filter, lacking)
         return Deletion(await self._write_queue.run(self._matching(collection, filter, lacking)))
 
-    async def all_of(self, collection: Collection) -> None:
-        """Delete all images. Only inside a write."""
-        await self._delete(collection, await self._records.rows.keys(collection.number))
+    async def clear(self, c: int) -> None:
+        """Remove the images of a dropped collection, part by part: other writes run in between.
+
+        After a kill the next start goes on. Raises StoreError, NotReady.
+        """
+        size = CHUNK
+        while True:
+            try:
+                removed = await self._write_queue.run(self._clear(c, size))
+            except StoreFull:  # as `_delete`
+                if size == 1:
+                    raise
+                size = size // 4 or 1
+                continue
+            if len(removed.keys) < size:
+                return
 
     async def _previewed(self, collection: Collection, filter: Filter | None, lacking: bool) -> Deletion:
         """Count and name the images that `_matching` would delete."""
@@ -73,6 +86,12 @@ class Deletions:
                 continue
             await self._finish(collection, removed)
             done += len(part)
+
+    async def _clear(self, c: int, size: int) -> Removed:
+        await self._files.require_available()
+        removed = await self._records.catalogue.clear(c, size)
+        await self._files.remove(removed.released)
+        return removed
 
     async def _one(self, collection: Collection, id: str) -> None:
         collection.require_not_dropped()

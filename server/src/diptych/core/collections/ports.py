@@ -171,8 +171,19 @@ class Catalogue(Protocol):
         """
         ...
 
-    async def drop(self, c: int) -> Removed:
-        """Remove it with all its images. Raises StoreFull as `RowWriter.delete`."""
+    async def drop(self, c: int) -> None:
+        """Make it unknown, also to the next start; its name is free. Quick however many images it has."""
+        ...
+
+    async def dropped(self) -> builtins.list[int]:
+        """The numbers of dropped collections that `clear` has not removed yet."""
+        ...
+
+    async def clear(self, c: int, limit: int) -> Removed:
+        """Delete at most `limit` images of a dropped collection; if it has fewer, it is gone.
+
+        Raises StoreFull as `RowWriter.delete`.
+        """
         ...
 
     async def sizes(self, c: int | None = None) -> dict[int, Sizes]:

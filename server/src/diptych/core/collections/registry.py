@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from diptych.core.collections.collection import Collection
+from diptych.core.collections.delete import Deletions
 from diptych.core.collections.exif_reading import ExifReading
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.ids import collection_not_found
@@ -22,7 +23,7 @@ from diptych.core.serving.snapshot import Pair, Serving
 from diptych.core.serving.version import Version
 from diptych.core.serving.versions import Versions
 from diptych.core.types import CollectionChange, CollectionInfo, Keep, Target, TextFields
-from diptych.errors import Conflict, DiptychError, NotReady
+from diptych.errors import Conflict, DiptychError, NotReady, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class CollectionRegistry:
         indexes: Indexes,
         images: ImageStore,
         files: FileReferences,
+        deletions: Deletions,
         records: Records,
         reembedder: Reembedder,
         upkeep: IndexUpkeep,
@@ -56,6 +58,7 @@ class CollectionRegistry:
         self._images = images
         self._records = records
         self._files = files
+        self._deletions = deletions
         self._reembedder = reembedder
         self._upkeep = upkeep
         self._exif = exif
@@ -95,6 +98,8 @@ class CollectionRegistry:
             await self._indexes.remove_unused(await self._used_indexes())
             unread = await self._exif.begin(self)
             self._background.start(self._exif.run(unread, self._pace()), "reading EXIF")
+            for number in await self._records.catalogue.dropped():
+                self._background.start(self._clear(number), "removing a dropped collection")
         self._background.start(self._upkeep.run(lambda: self), "training indexes")
         for collection in self:
             if collection.pair is not None and collection.pair.index.pending:
@@ -174,15 +179,14 @@ class CollectionRegistry:
             self._index_words(collection)
 
     async def drop(self, collection: Collection) -> None:
-        """Remove it, its rows, and their files unless another collection uses them. Raises NotFound."""
+        """Forget it; its images are left to `Deletions.clear`. Raises NotFound."""
         collection.require_not_dropped()
-        removed = await self._records.catalogue.drop(collection.number)
+        await self._records.catalogue.drop(collection.number)
         del self._collections[collection.name]
         collection.dropped = True
         collection.report_metrics()
         self._serving.remove(collection.number)
         await self._indexes.remove_unused(await self._used_indexes())
-        await self._files.remove(removed.released)
 
     async def _open(self, info: CollectionInfo, sources: dict[str, Target]) -> None:
         """Open one collection with the vectors that it had, or with those of the version that serves."""
@@ -237,6 +241,13 @@ class CollectionRegistry:
             self._serving.set_current(collection.number, pair)
             collection.reason = ""
         collection.report_metrics()
+
+    async def _clear(self, number: int) -> None:
+        """Remove what a kill has left of a dropped collection."""
+        try:
+            await self._deletions.clear(number)
+        except StoreError as error:
+            log.warning("images of a dropped collection are left until the next start: %s", error)
 
     async def _complete(self, collection: Collection, pair: Pair) -> None:
         """Embed what the index lacks: searches wait for it, or do not see it yet."""

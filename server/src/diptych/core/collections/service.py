@@ -47,7 +47,7 @@ from diptych.core.types import (
     VersionRef,
     WordMatches,
 )
-from diptych.errors import NotFound, StoreFull
+from diptych.errors import NotFound
 
 Found = TypeVar("Found")
 
@@ -169,9 +169,11 @@ class Collections:
     async def drop(self, name: str) -> None:
         """Delete the collection, its images, and their files unless another collection uses them.
 
-        At once, unless the disk is too full for that: then image by image, and the collection last.
+        The collection is gone at once; its images go part by part, also if the caller is cancelled.
         """
-        await self._write_queue.run(self._drop(self._registry[name]))
+        collection = self._registry[name]
+        await self._write_queue.run(self._drop(collection))
+        await asyncio.shield(self._write_queue.run_alongside(self._deletions.clear(collection.number)))
 
     @contextmanager
     def loading(self, name: str, n_images: int) -> Iterator[None]:
@@ -297,13 +299,7 @@ class Collections:
 
     async def _drop(self, collection: Collection) -> None:
         await self._files.require_available()
-        try:
-            await self._registry.drop(collection)
-        except StoreFull:
-            if collection.dropped:  # only some files could not be removed
-                raise
-            await self._deletions.all_of(collection)
-            await self._registry.drop(collection)
+        await self._registry.drop(collection)
 
     async def _stats(self, collection: Collection, sizes: Sizes | None) -> CollectionStats:
         """`sizes` are those of the collection, if known already."""
