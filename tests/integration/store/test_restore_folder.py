@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.index_files import FOLDER as INDEX_FOLDER
 from diptych.adapters.files.key_file import KEY_FILE, USES_FILE, KeyFile
 from diptych.adapters.sqlite.schema import OLDEST, VERSION
 from diptych.adapters.sqlite.store import DATABASE
@@ -95,6 +96,15 @@ def test_log_of_a_killed_server_does_not_leak_into_what_replaces_it(backup: Path
     restore(backup, restored, replace=True)
     assert not (restored / f"{DATABASE}-wal").exists()
     assert contents(restored) == PETS
+
+
+def test_files_of_indexes_go_with_the_database_that_they_belong_to(backup: Path, restored: Path) -> None:
+    add(restored, OTHERS)
+    (restored / INDEX_FOLDER).mkdir()
+    (restored / INDEX_FOLDER / "1_a.ivf").write_bytes(b"keys of other images")
+    restore(backup, restored, replace=True)
+    assert contents(restored) == PETS
+    assert not (restored / INDEX_FOLDER).exists()
 
 
 def test_damaged_data_folder_is_replaced_and_damaged_files_are_mended(backup: Path, restored: Path) -> None:
