@@ -24,7 +24,8 @@ _BETWEEN_VALUES = f" {BREAK} "
 _NOT_INDEXED = {f"{FILE}.{MODIFIED}", f"{EXIF}.taken_at"}
 _EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[0-9a-f]{32}")  # see `ids.content_id`
-_ASCII_TOKEN = re.compile(r"[a-z0-9]+")
+# Folds ASCII, and turns what separates into spaces.
+_ASCII = {code: char.lower() if (char := chr(code)).isalnum() else " " for code in range(128)}
 # A quoted text, which may lack its end, or a text without spaces; each may end with a `*`.
 _PART = re.compile(r'"([^"]*)(?:"(\*)?|$)|([^\s"]+)')
 _BETWEEN_WORDS = re.compile(r"[,;!?()\[\]{}<>|、。「」『』…]+")
@@ -81,7 +82,8 @@ class _Value(NamedTuple):
 def tokens(text: str) -> list[str]:
     """Cut a text into tokens. No text makes it raise."""
     if text.isascii():
-        return [token[:MAX_TOKEN_CHARS] for token in _ASCII_TOKEN.findall(text.lower())]
+        words = text.translate(_ASCII).split()
+        return words if len(text) <= MAX_TOKEN_CHARS else [word[:MAX_TOKEN_CHARS] for word in words]
     folded = unicodedata.normalize("NFKC", text).casefold()
     found, run, last = list[str](), "", "other"
     for char in unicodedata.normalize("NFC", folded):
