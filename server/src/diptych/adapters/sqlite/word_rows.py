@@ -24,6 +24,7 @@ from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.collections.words import WordQuery
 from diptych.core.types import WordMatches
 
+_MATCH = np.dtype([("key", np.int64), ("rank", np.float64)])
 AT_ONCE = 200  # rows that are indexed in one transaction, which takes about 10 ms
 
 
@@ -41,11 +42,11 @@ class SqliteWords:
         def work(db: sqlite3.Connection) -> WordMatches:
             change, index = change_of(db, c), text_index(db, c)
             n_images = self._filters.n_images(db, c, n_clears)
-            found = _matches(db, index, query, stop.is_set) if query.phrases else np.empty((0, 2))
-            order = np.lexsort((found[:, 0], found[:, 1]))
+            found = _matches(db, index, query, stop.is_set) if query.phrases else np.empty(0, _MATCH)
+            order = np.lexsort((found["key"], found["rank"]))
             return WordMatches(
-                found[order, 0].astype(np.int64),
-                -found[order, 1],
+                found["key"][order],
+                -found["rank"][order],
                 change,
                 n_images - n_unindexed(db, index),
                 n_images,
@@ -63,16 +64,15 @@ class SqliteWords:
 
 def _matches(
     db: sqlite3.Connection, index: TextIndex, query: WordQuery, stopped: Callable[[], bool]
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Keys and scores (N, 2), the least score is the best. Ends early with none once `stopped` is true."""
+) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    """Keys and ranks, the least rank is the best. Ends early with none once `stopped` is true."""
     statement = f"SELECT rowid, bm25({index.table}, {WEIGHTS}) FROM {index.table} WHERE {index.table} MATCH ?"
     db.set_progress_handler(stopped, STEPS_BETWEEN_CHECKS)
     try:
-        found = db.execute(statement, (match_of(query),)).fetchall()
+        return np.fromiter(db.execute(statement, (match_of(query),)), _MATCH)
     except sqlite3.OperationalError:
         if not stopped():
             raise
-        found = []
+        return np.empty(0, _MATCH)
     finally:
         db.set_progress_handler(None, 0)
-    return np.array(found, np.float64).reshape(len(found), 2)
