@@ -61,6 +61,8 @@ def test_both_put_words_and_what_fits_before_what_is_only_near(client: TestClien
     assert list(found.items())[-1] == ("p3", ([], []))
     assert found["p0"] == (["meaning"], [])
     assert found.keys() - {"p0", "p3"} == {one for one, (by, _) in found.items() if "words" in by}
+    partly = hits(search(client, "red sofa", match="both"))
+    assert ("words" in partly["p1"][0], partly["p1"][1]) == (False, [])  # one of the words is not enough
 
 
 def test_a_bound_never_hides_what_carries_the_words(client: TestClient) -> None:
