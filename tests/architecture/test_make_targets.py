@@ -20,6 +20,7 @@ HELPERS = {
     "nginx",
     "nodejs",
     "npm",
+    "pgvector",
     "container-tools",
     "rootless-tools",
 }  # what targets need, and nobody asks for

@@ -173,7 +173,11 @@ def _libraries(n_rows: int, reason: str) -> tuple[dict[str, Any], dict[str, str]
         titles["lists"] = f"FAISS IVF, SQ8, nprobe {how['nprobe']}"
     titles["usearch"] = f"usearch HNSW, i8, ef {EF}"
     if n_rows > GRAPH_ROWS:
-        return how, titles, f"hnswlib and pgvector make a graph for too long: see {GRAPH_ROWS:,} rows."
+        return (
+            how,
+            titles,
+            f"hnswlib and pgvector take too long to make such a graph: see {GRAPH_ROWS:,} rows.",
+        )
     titles["hnswlib"] = f"hnswlib, ef {EF}"
     if not (versions := sorted(Path("/usr/share").glob(VECTOR))):
         return how, titles, "pgvector is left out: PostgreSQL with its extension is not installed."
