@@ -195,6 +195,10 @@ def complete(context: Any, case: Any, **_: Any) -> None:
     _complete_body(path, body)
     if path == "/search":
         _keep_to_default_collection(case, body)
+    if (case.query or {}).get("order_by") is None:
+        case.query = {name: value for name, value in (case.query or {}).items() if name != "direction"}
+    elif path == "/collections/{collection}/images":
+        case.query.pop("after", None)  # only a page before has the one of the next
     if path == "/models/{name}/versions/{version}/comparison":  # with another one than itself
         case.query = {**(case.query or {}), "against": int(case.path_parameters["version"]) + 1}
     if case.media_type == "multipart/form-data":

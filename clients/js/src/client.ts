@@ -247,14 +247,21 @@ export class Client {
 
   /**
    * List images in the order of their ids, or those that pass a `filter`: at most `limit` (100), beginning after the id
-   * `after`.
+   * `after`. With `orderBy`, a field of the metadata, in the order of its values, or with the `direction` "desc" the largest
+   * first; `after` is then the `next` of the page before.
    */
   async listImages(
     collection: string,
-    options: CallOptions & { after?: string | null; limit?: number; filter?: api.Filter } = {},
+    options: CallOptions & {
+      after?: string | null;
+      limit?: number;
+      filter?: api.Filter;
+      orderBy?: string;
+      direction?: api.Direction;
+    } = {},
   ): Promise<api.ImagePage> {
-    const { after, limit, filter } = checkedOptions(options);
-    const query = { after, limit, filter: filter && toJson("filter", filter) };
+    const { after, limit, filter, orderBy, direction } = checkedOptions(options);
+    const query = { after, limit, filter: filter && toJson("filter", filter), order_by: orderBy, direction };
     return this.call("GET", ["collections", collection, "images"], options, { query });
   }
 

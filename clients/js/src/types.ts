@@ -31,6 +31,8 @@ export interface Conditions {
 export interface Filter {
   [field: string]: string | number | boolean | null | readonly unknown[] | Conditions | Filter;
 }
+/** "desc": the largest values and the latest dates first. */
+export type Direction = "asc" | "desc";
 /** Metadata of an image: any JSON object. */
 export type Metadata = Record<string, unknown>;
 

@@ -179,6 +179,9 @@ withCollection("images that pass a filter are listed, fields described and dupli
   await client.add(items, { collection });
   const page = await client.listImages(collection, { filter: { year: { gte: 2000 } } });
   assert.deepEqual([page.images.map(({ id }) => id), page.total], [["y2001"], 1]);
+  const newest = await client.listImages(collection, { orderBy: "year", direction: "desc", limit: 1 });
+  const older = await client.listImages(collection, { orderBy: "year", direction: "desc", after: newest.next });
+  assert.deepEqual([newest, older].map(({ images }) => images.map(({ id }) => id)), [["y2001"], ["y1999"]]);
   const { n_images: n, fields } = await client.fields(collection, { limit: 1 });
   assert.deepEqual([n, fields[0].name, fields[0].min, fields[0].max, fields[0].values.length], [2, "year", 1999, 2001, 1]);
   const { groups } = await client.duplicates(collection, { kind: "picture" });

@@ -45,6 +45,36 @@ def test_listing_has_the_images_that_pass_the_filter_and_their_number(
     assert client.get(pictures, params=CATS).json()["total"] == 2
 
 
+def test_listing_by_a_field_pages_in_its_order_and_combines_with_a_filter(
+    client: TestClient, pictures: str
+) -> None:
+    by_year = {"order_by": "year", "direction": "desc", "limit": 2}
+    pages, after = list[list[str]](), None
+    while after is not None or not pages:
+        page = client.get(pictures, params=by_year | ({"after": after} if after else {})).json()
+        pages.append([image["id"] for image in page["images"]])
+        after = page["next"]
+    assert pages == [["d", "e"], ["c", "a"], ["b"]]
+    cats = client.get(pictures, params=CATS | {"order_by": "year"}).json()
+    assert ([image["id"] for image in cats["images"]], cats["total"]) == (["c", "e", "b"], 3)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "item"),
+    [
+        ({"order_by": "year."}, "order_by"),
+        ({"order_by": "year", "direction": "down"}, "direction"),
+        ({"direction": "desc"}, "direction"),
+        ({"order_by": "year", "after": "c"}, "after"),
+    ],
+)
+def test_wrong_order_is_named(
+    client: TestClient, pictures: str, parameters: dict[str, str], item: str
+) -> None:
+    refused = client.get(pictures, params=parameters)
+    assert (refused.status_code, refused.json()["item"]) == (422, item)
+
+
 @pytest.mark.parametrize(
     ("filter", "status", "item"),
     [("{", 400, "filter"), ('{"year": {"above": 1}}', 422, "filter.year.above")],

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.collections.metadata.filters import Compare, Eq
+from diptych.core.collections.metadata.filters import Compare, Eq, Filter
+from diptych.core.collections.metadata.ordering import OrderBy, Place
 from diptych.core.job import Job, JobItem, JobNote, JobOutcome
 from diptych.core.types import AddOutcome, Sizes
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreError, TooLarge
@@ -375,6 +376,40 @@ def test_pages_are_in_the_order_of_ids_and_show_changes_at_once(run: Run) -> Non
         assert await pages(9, filter=BELOW_2) == [["i3", "i4", "i5"]]
         assert (await rows.count(c), await rows.count(c, BELOW_2)) == (6, 3)
         assert [one.values for one in (await rows.fields(c, None, 9)).fields] == [[(2, 3), (0, 2), (1, 1)]]
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("order_by", "expected"),
+    [
+        (OrderBy(("n",)), ["i0", "i1", "i2", "i3", "i4", "i5", "x"]),
+        (OrderBy(("n",), "desc"), ["i4", "i5", "i2", "i3", "i0", "i1", "x"]),
+    ],
+)
+def test_pages_by_a_field_neither_repeat_nor_lose_images_that_stay(
+    run: Run, order_by: OrderBy, expected: list[str]
+) -> None:
+    async def story(ports: Ports) -> None:
+        c, rows = await ports.created(), ports.records.rows
+        after: Place | None = None
+        await ports.put(c, row("x"), *(row(f"i{n}", metadata={"n": n // 2}) for n in (3, 1, 4, 0, 5, 2)))
+
+        async def page(limit: int, filter: Filter | None = None) -> list[str]:
+            nonlocal after
+            found = await rows.ordered_page(c, order_by, after, limit, filter)
+            after = order_by.place_of(found[-1].metadata, found[-1].id) if found else None
+            return [record.id for record in found]
+
+        assert await page(9, BELOW_2) == [id for id in expected if id[1:] in {"0", "1", "2", "3"}]
+        after = None
+        first = await page(2)
+        assert first == expected[:2]
+        await ports.put(c, row("i9", metadata={"n": 9 if order_by.direction == "desc" else -1}))
+        await ports.records.writer.delete(c, await rows.keys(c, first))
+        assert [await page(2), await page(2), await page(2)] == [expected[2:4], expected[4:6], expected[6:]]
+        after = None
+        assert await page(9) == ["i9", *expected[2:]]
 
     run(story)
 

@@ -12,19 +12,33 @@ from diptych_client.steps import Request, Steps, json_bytes, path_of, result_of
 
 
 def list_images(
-    collection: str, *, after: str | None = None, limit: int = 100, filter: Json | None = None
+    collection: str,
+    *,
+    after: str | None = None,
+    limit: int = 100,
+    filter: Json | None = None,
+    order_by: str | None = None,
+    direction: Literal["asc", "desc"] | None = None,
 ) -> Steps[ImagePage]:
     """List at most `limit` images in the order of their ids, beginning after the id `after`.
 
     With `filter`, a condition on metadata as in `search`, only images that pass it.
+
+    With `order_by`, a field of the metadata, in the order of its values, or with the direction "desc" the
+    largest first; images without the field come last. `after` is then the `next` of the page before.
 
     >>> page = client.list_images("pets", limit=1)
     >>> [image.id for image in page.images], page.next
     (['rex'], 'rex')
     >>> [image.id for image in client.list_images("pets", after=page.next).images]
     ['tom']
+    >>> by_kind = client.list_images("pets", order_by="kind", direction="desc")
+    >>> [image.metadata["kind"] for image in by_kind.images]
+    ['dog', 'cat']
     """
-    params = {"limit": str(limit)} | ({} if after is None else {"after": after}) | _filter_param(filter)
+    optional = {"after": after, "order_by": order_by, "direction": direction}
+    params = {"limit": str(limit)} | {name: value for name, value in optional.items() if value is not None}
+    params |= _filter_param(filter)
     return result_of(Request("GET", path_of("collections", collection, "images"), params), ImagePage)
 
 

@@ -23,7 +23,7 @@ def page_of(db: sqlite3.Connection, c: int, keys: Keys, after: str, limit: int) 
         found = [key for (key,) in db.execute(query, (json.dumps(keys.tolist()), after, limit))]
     else:
         found = _first_of(db, c, keys, after, limit)
-    return _records(db, found)
+    return records_of(db, found)
 
 
 def same_bytes(db: sqlite3.Connection, c: int) -> list[list[str]]:
@@ -60,7 +60,7 @@ def _first_of(db: sqlite3.Connection, c: int, keys: Keys, after: str, limit: int
     return found[:limit]
 
 
-def _records(db: sqlite3.Connection, keys: Sequence[int]) -> list[ImageRecord]:
+def records_of(db: sqlite3.Connection, keys: Sequence[int]) -> list[ImageRecord]:
     """The records of existing keys, in the order of the keys."""
     query = f"SELECT key, {RECORD} FROM images WHERE key {ONE_OF}"
     found = {key: record_of(columns) for key, *columns in db.execute(query, (json.dumps(keys),))}

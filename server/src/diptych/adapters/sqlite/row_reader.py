@@ -11,11 +11,13 @@ from diptych.adapters.sqlite import browse
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.metadata import fields
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
+from diptych.adapters.sqlite.metadata.order import ordered_keys, rank_after
 from diptych.adapters.sqlite.records import RECORD, change_of, find_record, of_collection, record_of
 from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.types import ImageContent, ImageRecord, PassingKeys
+from diptych.core.collections.metadata.ordering import OrderBy, Place
+from diptych.core.types import ImageContent, ImageRecord, Keys, PassingKeys
 
 
 class SqliteRows:
@@ -62,6 +64,27 @@ class SqliteRows:
         values = (c, after or "", limit)
         return await self._read_of(c, lambda db: list(map(record_of, db.execute(query, values))))
 
+    async def ordered_page(
+        self, c: int, order_by: OrderBy, after: Place | None, limit: int, filter: Filter | None = None
+    ) -> list[ImageRecord]:
+        """At most `limit` records after a place that pass the filter, in the order of a metadata field.
+
+        Cancelling the call ends the scan. Raises NotFound for the collection.
+        """
+
+        def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> list[ImageRecord]:
+            def made() -> Keys | None:
+                chosen = self._chosen(db, c, filter, stopped, n_clears)
+                return ordered_keys(db, c, chosen, order_by, stopped)
+
+            keys = self._filters.result(db, c, filter, order_by, make=made, n_clears=n_clears)
+            if keys is None:  # cancelled
+                return []
+            start = 0 if after is None else rank_after(db, keys, order_by, after)
+            return browse.records_of(db, keys[start : start + limit].tolist())
+
+        return await self._scan(c, work)
+
     async def keys(self, c: int, ids: Sequence[str] | None = None) -> list[int]:
         """The keys of all rows of a collection, or of those `ids` that exist, ascending.
 
@@ -104,16 +127,12 @@ class SqliteRows:
 
         def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> FieldSummary | None:
             def made() -> FieldSummary | None:
-                keys = (
-                    sql.all_keys(db, c)
-                    if filter is None
-                    else self._filters.matching_keys(db, c, filter, stopped, n_clears)
-                )
+                keys = self._chosen(db, c, filter, stopped, n_clears)
+                if keys is None:
+                    keys = sql.all_keys(db, c)
                 return fields.summarise(db, keys, limit, stopped, nested=nested)
 
-            return self._filters.summary(
-                db, c, filter=filter, limit=limit, nested=nested, make=made, n_clears=n_clears
-            )
+            return self._filters.result(db, c, filter, (limit, nested), make=made, n_clears=n_clears)
 
         found = await self._scan(c, work)
         assert found is not None, "only a cancelled call stops early"
@@ -149,6 +168,17 @@ class SqliteRows:
     async def used_files(self, sha256s: Sequence[str]) -> set[str]:
         """The sha256s, of those given, whose file a row uses."""
         return await self._threads.read(lambda db: sql.used_files(db, sha256s))
+
+    def _chosen(
+        self,
+        db: sqlite3.Connection,
+        c: int,
+        filter: Filter | None,
+        stopped: Callable[[], bool],
+        n_clears: int,
+    ) -> Keys | None:
+        """The keys of the rows that pass the filter; None for all."""
+        return None if filter is None else self._filters.matching_keys(db, c, filter, stopped, n_clears)
 
     async def _scan(
         self, c: int, work: Callable[[sqlite3.Connection, Callable[[], bool], int], Result]

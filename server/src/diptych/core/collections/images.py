@@ -20,6 +20,7 @@ from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.metadata.checks import check_metadata
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.metadata.ordering import OrderBy, cursor_of, place_at
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import Records
 from diptych.core.collections.registry import CollectionRegistry
@@ -60,17 +61,33 @@ class CollectionImages:
         self._one_scan = asyncio.Lock()  # several at once would leave searches no reader of the store
 
     async def list(
-        self, name: str, after: str | None, limit: int, filter: Filter | None = None
+        self,
+        name: str,
+        after: str | None,
+        limit: int,
+        filter: Filter | None = None,
+        order_by: OrderBy | None = None,
     ) -> tuple[builtins.list[ImageRecord], str | None]:
-        """One page of images with ids above `after` that pass the filter, by id, and the `after` of the next
-        page or None.
+        """One page of images that pass the filter, and the `after` of the next page or None.
 
-        Images that are added or deleted between pages never make another one appear twice or not at all.
+        Images come by id, and `after` is one. With `order_by` they come by a field of their metadata, and
+        `after` is what the page before gave. Images that are added, changed or deleted between pages never
+        make another one appear twice or not at all. Raises InvalidValue for the page of another order.
         """
         collection = self._registry[name]
-        records = await self._records.rows.page(collection.number, after, limit + 1, filter)
+        if order_by is None:
+            records = await self._records.rows.page(collection.number, after, limit + 1, filter)
+        else:
+            place = None if after is None else place_at(after, order_by)
+            async with self._one_scan:
+                records = await self._records.rows.ordered_page(
+                    collection.number, order_by, place, limit + 1, filter
+                )
         page = records[:limit]
-        return page, page[-1].id if len(records) > limit else None
+        if len(records) <= limit:
+            return page, None
+        last = page[-1]
+        return page, last.id if order_by is None else cursor_of(order_by, last.metadata, last.id)
 
     async def count(self, name: str, filter: Filter | None = None) -> int:
         """The number of images that pass the filter."""

@@ -18,6 +18,7 @@ from typing import Protocol
 from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.metadata.ordering import OrderBy, Place
 from diptych.core.collections.words import WordQuery
 from diptych.core.job import JobNote
 from diptych.core.types import (
@@ -222,6 +223,15 @@ class Rows(Protocol):
         self, c: int, after: str | None, limit: int, filter: Filter | None = None
     ) -> list[ImageRecord]:
         """At most `limit` records with ids above `after` that pass the filter, by id (code point order)."""
+        ...
+
+    async def ordered_page(
+        self, c: int, order_by: OrderBy, after: Place | None, limit: int, filter: Filter | None = None
+    ) -> list[ImageRecord]:
+        """At most `limit` records after a place that pass the filter, in the order of a metadata field.
+
+        A cancelled call stops reading.
+        """
         ...
 
     async def count(self, c: int, filter: Filter | None = None) -> int:

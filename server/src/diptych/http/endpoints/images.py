@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
 from diptych.core.collections.metadata.filter_parser import parse_filter
+from diptych.core.collections.metadata.ordering import Direction
 from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
 from diptych.core.types import ImageRecord
 from diptych.http.access import GuardedRoute, needs
@@ -22,7 +23,14 @@ from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json
 from diptych.http.parsing.limits import check_at_most, check_lengths
-from diptych.http.parsing.request_models import METADATA_RULES, FailFastList, NoQuery, RequestModel
+from diptych.http.parsing.request_models import (
+    DIRECTION_FIELD,
+    METADATA_RULES,
+    FailFastList,
+    NoQuery,
+    RequestModel,
+    parse_order,
+)
 from diptych.http.respond import file_response, is_current, json_response, not_modified
 from diptych.http.state import Options, ReadyServices
 
@@ -35,6 +43,10 @@ class _ListParameters(RequestModel):
     filter: Annotated[str | None, WithJsonSchema(schemas.FILTER_TEXT)] = Field(
         None, description="list only images whose metadata passes this filter, as JSON"
     )
+    order_by: Annotated[str | None, WithJsonSchema(schemas.PATH_TEXT)] = Field(
+        None, description="list images by this field of their metadata, in place of their ids"
+    )
+    direction: Direction | None = DIRECTION_FIELD
 
 
 ImagesQuery = Annotated[_ListParameters, Query()]
@@ -112,7 +124,9 @@ class FoundImages(BaseModel):
 
 
 class ImagePage(BaseModel):
-    """A page of images by id. `next` is the `after` of the next page; null on the last."""
+    """A page of images by id, or in the requested order. `next` is the `after` of the next page; null on the
+    last.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=schemas.example({"images": [IMAGE_EXAMPLE], "next": "cat", "total": 1200})
@@ -140,14 +154,16 @@ _IMAGE = f"{_IMAGES}/{{id}}"
 async def list_images(
     request: Request, services: ReadyServices, options: Options, collection: str, query: ImagesQuery
 ) -> Response:
-    """List images in the order of their ids, or those that pass a filter. `next` is the `after` of the next
-    page.
+    """List images, or those that pass a filter, in the order of their ids or of a field of their metadata.
+
+    `next` is the `after` of the next page. Images without the field come last, those with equal values by id.
     """
     check_at_most(query.limit, "limit", options.limits.max_page_items)
     filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    order_by = parse_order(query.order_by, query.direction)
     collections = services.collections
     with context_of(request).stage("work"):
-        listing = collections.images.list(collection, query.after, query.limit, filter)
+        listing = collections.images.list(collection, query.after, query.limit, filter, order_by)
         records, following = await cancel_on_disconnect(request, listing)
         total = await collections.images.count(collection, filter)
     content = ImagePage(images=list(map(ImageResponse.of, records)), next=following, total=total)

@@ -10,6 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from diptych.core.collections.metadata.checks import MAX_DEPTH
+from diptych.core.collections.metadata.filter_parser import parse_path
+from diptych.core.collections.metadata.ordering import Direction, OrderBy
+from diptych.errors import InvalidValue
 from diptych.http.parsing import schemas
 
 EncodingFormat = Literal["float", "base64"]
@@ -37,6 +40,10 @@ METADATA_RULES = (
 IMAGE_FIELD = Field(
     None,
     description="data URI, such as data:image/png;base64,..., or an https URL where the server fetches them",
+)
+
+DIRECTION_FIELD: Any = Field(
+    None, description="desc: the largest values and the latest dates first; only with `order_by`, else asc"
 )
 
 
@@ -68,6 +75,15 @@ class _NoParameters(RequestModel):
 
 
 NoQuery = Annotated[_NoParameters, Query()]
+
+
+def parse_order(field: str | None, direction: Direction | None) -> OrderBy | None:
+    """The order that two parameters ask for. Raises InvalidValue for a direction without a field."""
+    if field is None:
+        if direction is not None:
+            raise InvalidValue("direction is given only with order_by", "direction")
+        return None
+    return OrderBy(parse_path(field, "order_by"), direction or "asc")
 
 
 def require_exactly_one(item: Item, *names: str) -> Item:

@@ -120,6 +120,7 @@ ONE_KIND_OF_TEMPLATES: Schema = {
     }
 }
 PATH = r"^[^.]+(\.[^.]+)*$"  # of a metadata field
+PATH_TEXT: Schema = {**STRING, "pattern": PATH}
 PRECISION: Schema = {**STRING, "format": "precision", "minLength": 1}
 COLLECTION_NAME: Schema = {**STRING, "pattern": f"^{COLLECTION.pattern}$"}
 ID: Schema = {**STRING, "pattern": f"^{IMAGE_ID.pattern}$", "not": {"enum": [".", ".."]}}

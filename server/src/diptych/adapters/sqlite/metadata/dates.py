@@ -63,16 +63,15 @@ class DateTest:
 
 
 def is_plain_date(value: str) -> str:
-    """Whether a text that begins with a year is a day, or a day with a time in seconds, for sure.
+    """Whether a text that begins with four digits is a day, or a day with a time in seconds, for sure.
 
     Python may still find that another text is a date.
     """
     day, time, offset = f"substr({value}, 1, 10)", f"substr({value}, 12, 8)", f"substr({value}, 20)"
-    return (
-        f"(date({day}) IS {day} AND (length({value}) = 10 OR (substr({value}, 11, 1) = 'T'"
-        f" AND time({time}) IS {time} AND {time} < '24'"
-        f" AND (length({value}) = 19 OR {offset} = 'Z' OR {offset} GLOB '[+-][01][0-9]:[0-5][0-9]'))))"
-    )
+    is_day = f"{value} >= '0001' AND date({day}) IS {day}"
+    is_time = f"substr({value}, 11, 1) = 'T' AND time({time}) IS {time} AND {time} < '24'"
+    is_offset = f"length({value}) = 19 OR {offset} = 'Z' OR {offset} GLOB '[+-][01][0-9]:[0-5][0-9]'"
+    return f"({is_day} AND (length({value}) = 10 OR ({is_time} AND ({is_offset}))))"
 
 
 def _day(microseconds: int) -> date:

@@ -1,4 +1,4 @@
-"""Remembers which rows pass a filter, and what the fields of collections hold.
+"""Remembers which rows pass a filter, their order, and what the fields of collections hold.
 
 A repeated filter reads only the rows that were added since.
 """
@@ -6,19 +6,21 @@ A repeated filter reads only the rows that were added since.
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any, TypeVar
 
 import numpy as np
 
 from diptych.adapters.sqlite.metadata.matching import matching_keys
-from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.types import Keys
 
-MAX_KEYS = 4_000_000  # in all entries together: 32 MB
-MAX_SUMMARIES = 16
+MAX_KEYS = 4_000_000  # of filters, and as many of orders: 32 MB each
+MAX_RESULTS = 16
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,17 +32,17 @@ class Passing:
 
 
 class FilterCache:
-    """The rows that pass recent filters, and recent summaries of fields, least recently used first; and the
+    """The rows that pass recent filters, and recent orders and summaries, least recently used first; and the
     numbers of rows. For any number of threads.
 
-    Added rows have larger keys than all before, so they extend an entry, and make a summary void. Any other
+    Added rows have larger keys than all before, so they extend a filter, and make a result void. Any other
     change of rows must be followed by `clear` before it is acknowledged.
     """
 
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._max_keys = max_keys
         self._entries: OrderedDict[tuple[int, bytes], Passing] = OrderedDict()
-        self._summaries: OrderedDict[tuple[int, bytes, int, bool], tuple[int, FieldSummary]] = OrderedDict()
+        self._results: OrderedDict[tuple[int, bytes, bytes], tuple[int, Any]] = OrderedDict()
         self._counts: dict[int, tuple[int, int]] = {}  # by collection: rows, among those up to a key
         self._n_clears = 0
         self._lock = threading.Lock()
@@ -54,7 +56,7 @@ class FilterCache:
         """Forget everything, also what readers have begun to read."""
         with self._lock:
             self._entries.clear()
-            self._summaries.clear()
+            self._results.clear()
             self._counts.clear()
             self._n_clears += 1
 
@@ -85,36 +87,36 @@ class FilterCache:
                 self._forget_oldest()
         return found.keys
 
-    def summary(
+    def result(
         self,
         db: sqlite3.Connection,
         c: int,
-        *,
         filter: Filter | None,
-        limit: int,
-        nested: bool,
-        make: Callable[[], FieldSummary | None],
+        what: object,
+        *,
+        make: Callable[[], Result | None],
         n_clears: int,
-    ) -> FieldSummary | None:
+    ) -> Result | None:
         """Return the result of `make`, or the cached one for the same rows. None is not cached.
 
-        `n_clears` as for `matching_keys`.
+        `what` says what is made of the rows; `n_clears` as for `matching_keys`.
         """
-        place = (c, _digest(filter), limit, nested)
+        place = (c, _digest(filter), _digest(what))
         query = "SELECT coalesce(max(key), 0) FROM images WHERE collection = ?"
         (newest,) = db.execute(query, (c,)).fetchone()
         with self._lock:
-            known = self._summaries.get(place)
+            known = self._results.get(place)
             if known is not None and known[0] == newest:
-                self._summaries.move_to_end(place)
-                return known[1]
+                self._results.move_to_end(place)
+                found: Result = known[1]
+                return found
         made = make()
         with self._lock:
             if n_clears == self._n_clears and made is not None:
-                self._summaries[place] = (newest, made)
-                self._summaries.move_to_end(place)
-                while len(self._summaries) > MAX_SUMMARIES:
-                    self._summaries.popitem(last=False)
+                self._results[place] = (newest, made)
+                self._results.move_to_end(place)
+                while len(self._results) > MAX_RESULTS or _n_keys(self._results) > self._max_keys:
+                    self._results.popitem(last=False)
         return made
 
     def n_images(self, db: sqlite3.Connection, c: int, n_clears: int) -> int:
@@ -136,6 +138,11 @@ class FilterCache:
             self._entries.popitem(last=False)
 
 
-def _digest(filter: Filter | None) -> bytes:
+def _n_keys(results: Mapping[Any, tuple[int, Any]]) -> int:
+    """The keys that results hold; others than orders are small."""
+    return sum(len(made) for _, made in results.values() if isinstance(made, np.ndarray))
+
+
+def _digest(value: object) -> bytes:
     """The digest of a filter's text: as Python values, 1, 1.0 and true would be equal."""
-    return sha256(repr(filter).encode()).digest()
+    return sha256(repr(value).encode()).digest()

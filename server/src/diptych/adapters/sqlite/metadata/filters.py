@@ -1,7 +1,7 @@
 """Translates a metadata filter into SQL. `core.collections.metadata.filters` says what a filter means.
 
 SQLite reads JSON several times faster than Python and releases the GIL meanwhile. Where its result could
-differ from Python's (see `_NUL`, `_near` and `in_python`), the condition calls Python.
+differ from Python's (see `NUL`, `_near` and `in_python`), the condition calls Python.
 """
 
 # ruff: noqa: S608 - names, parameter numbers and constants are inserted; values from callers are bound
@@ -38,7 +38,7 @@ _INT64 = range(-(2**63), 2**63)
 _OPERATORS: dict[Order, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 # For SQLite a text or key ends at a NUL, so Python evaluates all metadata that contain one. This is its only
 # translation: `metadata.checks.to_json` writes all metadata, and escapes control characters.
-_NUL = r"\u0000"
+NUL = r"\u0000"
 
 
 @dataclass
@@ -56,7 +56,7 @@ def condition_of(filter: Filter, column: str, parameters: Sequence[Any]) -> Cond
     translation.condition.sql = translation.in_python(filter)
     if sqlite3.sqlite_version_info >= OLDEST:
         nul, python, whole = (
-            f"instr({column}, '{_NUL}')",
+            f"instr({column}, '{NUL}')",
             translation.condition.sql,
             translation.whole(filter),
         )
@@ -106,17 +106,17 @@ class _Translation:
         return f"({word.join(map(self.whole, parts))})" if parts else otherwise
 
     def _exists(self, filter: Filter, path: Path, wanted: bool) -> str:
-        json_path = _json_path(path)
-        if json_path is None:
+        where = json_path(path)
+        if where is None:
             return self.in_python(filter)
-        return f"(json_type({self._column}, {self.bind(json_path)}) IS {'NOT ' if wanted else ''}NULL)"
+        return f"(json_type({self._column}, {self.bind(where)}) IS {'NOT ' if wanted else ''}NULL)"
 
     def _at(self, filter: Filter, path: Path, test: "_Test | None") -> str:
         """Test the value at a path, or the elements if it is an array."""
-        json_path = _json_path(path)
-        if json_path is None or test is None:
+        path_text = json_path(path)
+        if path_text is None or test is None:
             return self.in_python(filter)
-        where = self.bind(json_path)
+        where = self.bind(path_text)
         python = self.in_python(filter)
         value = f"json_extract({self._column}, {where})"
         itself = test.to_sql(self.bind, value, python)
@@ -222,7 +222,7 @@ def _near(value: str, bound: str) -> str:
     return f"(abs({value} - {bound}) <= abs({bound}) * 1e-9 + 1e-300)"
 
 
-def _json_path(path: Path) -> str | None:
+def json_path(path: Path) -> str | None:
     """The path in SQLite's syntax; None for keys that need escapes in JSON or in a path."""
     plain = all(key.isascii() and key.isprintable() and not {'"', "\\"} & set(key) for key in path)
     return "$" + "".join(f'."{key}"' for key in path) if plain else None

@@ -80,8 +80,8 @@ export class Client {
         await this.delete(["collections", name], options);
     }
     async listImages(collection, options = {}) {
-        const { after, limit, filter } = checkedOptions(options);
-        const query = { after, limit, filter: filter && toJson("filter", filter) };
+        const { after, limit, filter, orderBy, direction } = checkedOptions(options);
+        const query = { after, limit, filter: filter && toJson("filter", filter), order_by: orderBy, direction };
         return this.call("GET", ["collections", collection, "images"], options, { query });
     }
     async fields(collection, options = {}) {
