@@ -208,12 +208,13 @@ def complete(context: Any, case: Any, **_: Any) -> None:
 def _keep_to_default_collection(case: Any, body: dict[str, Any]) -> None:
     """The default collection is there, others are a 404."""
     body.pop("collection", None)
-    body.pop("min_relevance", None)  # needs a version that is calibrated
+    for name in ("min_relevance", "order_by", "direction"):  # they need a version that is calibrated
+        body.pop(name, None)
     body.pop("match", None)  # needs one text among the queries
     queries = body.get("query", [])
     for query in queries if isinstance(queries, list) else [queries]:
         query.pop("collection", None)
-    others = {"collection", "min_relevance"}
+    others = {"collection", "min_relevance", "order_by", "direction"}
     case.query = {name: value for name, value in (case.query or {}).items() if name not in others}
     for given in (body, case.query):
         if given.get("collapse") is not None:  # reaches less far than searches without it

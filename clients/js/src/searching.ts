@@ -5,7 +5,7 @@ import { without } from "./encoding.js";
 import { invalidCall } from "./errors.js";
 import { imageJson, type ImageSource } from "./images.js";
 import type { CallOptions, Transport } from "./transport.js";
-import type { Filter, SearchResult } from "./types.js";
+import type { Direction, Filter, SearchResult } from "./types.js";
 
 /** One part of a query. Give exactly one of `text`, `image` and `id`. */
 export interface Query {
@@ -41,6 +41,10 @@ export interface SearchOptions extends CallOptions {
   collapse?: "bytes" | "picture" | number;
   /** What finds hits: the meaning of the query (the default), the words of its one text in names and metadata, or both. */
   match?: "meaning" | "words" | "both";
+  /** Sort the hits that may fit by this metadata field, such as the date of the picture. */
+  orderBy?: string;
+  /** Of `orderBy`; "asc" by default. */
+  direction?: Direction;
 }
 
 const QUERY = "an object { text }, { image } or { id }";
@@ -68,6 +72,7 @@ export async function search(
     facets: facets?.length ? facets : undefined,
     collapse: options.collapse,
     match: options.match,
+    order_by: options.orderBy === undefined ? undefined : without({ field: options.orderBy, direction: options.direction }),
   });
   return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });
 }

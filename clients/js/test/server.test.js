@@ -115,6 +115,8 @@ withCollection("added images are found by words, by image, by id and by a mix", 
   assert.deepEqual(facets, [{ field: "colour", n_hits: 2, values: [{ value: "red", count: 1 }] }]);
   const { hits } = await client.search("red", { collection, match: "words" });
   assert.deepEqual(hits.map((hit) => [hit.id, hit.matched, hit.matched_fields]), [["r", ["words"], ["colour"]]]);
+  const sorted = client.search("blue", { collection, orderBy: "colour", direction: "desc" });
+  await assert.rejects(sorted, refusal(422, { item: /^order_by$/ }));  // the model is not calibrated
 });
 
 withCollection("several collections are searched side by side", async (collection) => {

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from diptych_client import (
+    ApiError,
     AsyncClient,
     Client,
     Conflict,
@@ -94,6 +95,8 @@ def test_added_images_are_found_by_words_by_image_and_by_id(client: Client, pets
     assert [(hit.id, hit.matched, hit.matched_fields) for hit in worded.hits] == [
         ("r", ("words",), ("colour",))
     ]
+    with pytest.raises(ApiError, match=r"order_by: .* is not calibrated"):
+        client.search("blue", collection=pets, order_by="colour", direction="desc")
     filtered = client.search("blue", collection=pets, filter={"colour": "red"})
     assert [hit.id for hit in filtered.hits] == ["r"]
 

@@ -106,6 +106,21 @@ def test_folded_duplicates_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().out.splitlines()[1] == "1  a (+2)   0.500"
 
 
+def test_hits_are_sorted_by_a_field_and_a_cut_is_noted(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    hit = {"id": "a", "cosine": 0.5, "metadata": {}}
+    api = FakeApi().on("POST /search", search_reply(hit, sorted_all=False))
+    run = command_runner(search, api, monkeypatch)
+    assert run("cat", "--order-by", "exif.taken_at", "--direction", "desc") == 0
+    assert run("cat", "--order-by", "year") == 0
+    assert [body(request)["order_by"] for request in api.requests] == [
+        {"field": "exif.taken_at", "direction": "desc"},
+        {"field": "year", "direction": "asc"},
+    ]
+    assert "more hits may fit than were sorted" in capsys.readouterr().err
+
+
 def test_several_collections_are_searched_and_named(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     hits = [{"id": "a", "cosine": 0.5, "collection": name} for name in ("pets", "cars")]
     reply = search_reply(*hits, collection=None, collections=["pets", "cars"])
@@ -132,6 +147,7 @@ def test_several_collections_are_searched_and_named(monkeypatch: pytest.MonkeyPa
     [
         ([], "give WORDS, --image or --id to search for"),
         (["--weight", "2", "--id", "a"], "--weight stands after what it weighs"),
+        (["cat", "--direction", "desc"], "--direction needs --order-by"),
         (["cat", "--collapse", "near"], "argument --collapse: 'near' must be bytes, picture or a cosine"),
         (["cat", "--min-relevance", "nan"], "argument --min-relevance: 'nan' must be a number from 0 to 1"),
     ],

@@ -45,6 +45,8 @@ def search(
     collapse: Literal["bytes", "picture"] | float | None = None,
     collections: Sequence[str] | None = None,
     match: Literal["meaning", "words", "both"] = "meaning",
+    order_by: str | None = None,
+    direction: Literal["asc", "desc"] = "asc",
 ) -> Steps[SearchResult]:
     """Find the `k` best images, best first, in the given collection or in the default one of the server.
 
@@ -58,6 +60,10 @@ def search(
     them. `match` is what finds hits: the meaning of the query, the words of its one text in names and
     metadata, or both; each hit says what found it in `matched`. Raises ApiError when the server refuses the
     query.
+
+    `order_by` sorts the hits that may fit by a field of their metadata, such as the date of the picture, with
+    the direction "desc" the largest or latest first. These are the hits with `min_relevance`, or with the
+    relevance that is recommended. `sorted_all` of the result is False if there are more than were sorted.
 
     >>> hits = client.search("a sleeping cat", collection="pets", k=3).hits
     >>> sorted(hit.id for hit in hits)
@@ -91,6 +97,7 @@ def search(
         "min_relevance": min_relevance,
         "facets": list(facets) or None,
         "collapse": collapse,
+        "order_by": None if order_by is None else {"field": order_by, "direction": direction},
         "collections": None if collections is None else list(collections),
         "match": None if match == "meaning" else match,
     }

@@ -41,10 +41,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The hits of a search, best first. `truncated`: a text of the query was longer than the model reads.
+    """The hits of a search, best first or in the order of `order_by`.
+
+    `truncated`: a text of the query was longer than the model reads.
 
     `facets` has those that were asked for, in their order. `collection` is None if several were searched.
     `words_incomplete`: the words of some images are not indexed yet, so that these find no image.
+    `sorted_all` is False if more hits may fit than `order_by` has sorted, and None without `order_by`.
     """
 
     model: ModelRef
@@ -54,3 +57,4 @@ class SearchResult:
     facets: tuple[Facet, ...] = ()
     collections: tuple[str, ...] = ()
     words_incomplete: bool = False
+    sorted_all: bool | None = None

@@ -87,6 +87,14 @@ def add_parser(subparsers: Any) -> None:
         "metadata, or both",
     )
     parser.add_argument(
+        "--order-by",
+        metavar="FIELD",
+        help="sort the hits that may fit by this metadata field, such as exif.taken_at",
+    )
+    parser.add_argument(
+        "--direction", choices=("asc", "desc"), help="of --order-by; desc: the largest or latest first"
+    )
+    parser.add_argument(
         "--exact", action="store_true", help="compare with every image instead of using the index"
     )
     parser.add_argument(
@@ -169,6 +177,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     if not args.queries:
         args.usage_error("give WORDS, --image or --id to search for")
+    if args.direction is not None and args.order_by is None:
+        args.usage_error("--direction needs --order-by")
     names = {f"query[{i}]": str(one.image or one.id or one.text) for i, one in enumerate(args.queries)}
     return run_with_client(args, _search, names)
 
@@ -189,13 +199,17 @@ def _search(args: argparse.Namespace, client: Client) -> int:
         facets=args.facet,
         collapse=args.collapse,
         match=args.match,
+        order_by=args.order_by,
+        direction=args.direction or "asc",
     )
     opened = args.open and bool(result.hits)
     sheet = _write_sheet(args, client, result) if args.sheet is not None or opened else None
     if args.json:
         out_json(asdict(result))
     else:
-        _show(result, args.offset, bounded=args.min_relevance is not None)
+        _show(result, args.offset, bounded=args.min_relevance is not None or args.order_by is not None)
+        if result.sorted_all is False:
+            err("note: more hits may fit than were sorted; --filter or --min-relevance leaves fewer")
         for facet in result.facets:
             counts = "  ".join(f"{brief(one.value)} {one.count}" for one in facet.values[:MAX_VALUES])
             rest = "  ..." if len(facet.values) > MAX_VALUES else ""

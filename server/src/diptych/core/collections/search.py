@@ -7,13 +7,14 @@ from typing import assert_never
 
 import numpy as np
 
-from diptych.bundle.calibration import QueryKind
+from diptych.bundle.calibration import RECOMMENDED_RELEVANCE, QueryKind
 from diptych.core.classification.scoring import normalised
 from diptych.core.collections.collection import Collection
 from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
 from diptych.core.collections.fusion import Match
 from diptych.core.collections.metadata.facets import Facet, count_facets
 from diptych.core.collections.metadata.filters import Filter, Path
+from diptych.core.collections.metadata.ordering import OrderBy, in_order
 from diptych.core.collections.searcher import SearchTarget
 from diptych.core.collections.service import Collections
 from diptych.core.collections.words import WordQuery, matched_fields, parse_words
@@ -25,6 +26,7 @@ from diptych.errors import Conflict, InputError, InvalidValue, NotFound, NotRead
 
 MIN_SUM_NORM = 1e-6  # below it the direction of the sum is rounding error
 MAX_COLLECTIONS = 32  # of one search
+MAX_SORTED = 10_000  # best hits that `order_by` sorts
 ATTEMPTS = 3  # next to writes, before a search waits for its turn among them
 
 
@@ -49,6 +51,9 @@ class SearchInput:
     Hits with less than `min_relevance` are left out, and not counted. The values at the paths `facets` are
     counted among the `n_counted` best hits. With `collapse` only the MAX_FOLDED best images are looked at.
     `match` is what finds hits: the meaning of the queries, the words of the one text, or both.
+
+    With `order_by` the hits that may fit come in the order of a field: the MAX_SORTED best ones, with
+    `collapse` those that are looked at. Without `min_relevance` it is the recommended one for the query.
     """
 
     queries: Sequence[WeightedQuery]
@@ -62,13 +67,15 @@ class SearchInput:
     n_counted: int = 0
     collapse: Collapse | None = None
     match: Match = "meaning"
+    order_by: OrderBy | None = None
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits, best first. `truncated`: a text of the query was cut to the context length. `model`: the model
-    that made the vectors. `facets`: in the order in which they were asked for. `words_incomplete`: the words
-    of some images are not indexed yet.
+    """Hits, best first or in the requested order. `truncated`: a text of the query was cut to the context
+    length. `model`: the model that made the vectors. `facets`: in the order in which they were asked for.
+    `words_incomplete`: the words of some images are not indexed yet. `sorted_all`: whether all hits that may
+    fit were sorted, None if none were.
     """
 
     collections: list[str]
@@ -77,6 +84,7 @@ class SearchResult:
     model: ModelInfo
     facets: list[Facet]
     words_incomplete: bool = False
+    sorted_all: bool | None = None
 
 
 async def search_images(
@@ -96,8 +104,8 @@ async def search_images(
 
     Raises NotFound for an unknown collection before it encodes anything; Conflict when one is not served;
     NotReady while one is loaded or embedded, and while its words are indexed, where they alone find hits;
-    InvalidValue when the vectors of the collections may not be compared, for a bound on a relevance that is
-    unknown, and as words_of; the error of a bad query, with its name.
+    InvalidValue when the vectors of the collections may not be compared, for a bound or an order where
+    relevance is unknown, and as words_of; the error of a bad query, with its name.
     """
     names, words = _names(request.collections), words_of(request.queries, request.match)
     searched = [collections[name] for name in names]
@@ -193,8 +201,10 @@ class _Search:
         )
         start, end = _ranks(request)
         version = pairs[0].version
-        relevance = Relevance(version.calibration, query_kind(request.queries), request.min_relevance)
-        relevance.require_usable(version.ref)
+        relevance = Relevance(version.calibration, query_kind(request.queries), min_relevance(request))
+        relevance.require_usable(
+            version.ref, "order_by" if request.min_relevance is None else "min_relevance"
+        )
         nearest = await self.collections.nearest(
             [
                 SearchTarget(one, one.require_searchable(snapshot).index, self._ids_in(name), carriers)
@@ -204,14 +214,18 @@ class _Search:
             k=end - start,
             offset=start,
             filter=request.filter,
-            exact=request.exact,
+            exact=request.exact or request.order_by is not None,
             relevance=relevance,
             match=request.match,
         )
-        best = nearest.hits
+        best, sorted_all = nearest.hits, None
+        if request.order_by is not None:  # one more than is sorted was read
+            best, sorted_all = best[: end - 1], len(best) < end
         if request.collapse is not None:
             best = await self.collections.fold_duplicates(best, request.collapse, pairs[0])
         counted = best[: request.n_counted]
+        if request.order_by is not None:
+            best = await asyncio.to_thread(in_order, best, request.order_by)
         result = SearchResult(
             collections=self.names,
             hits=self._with_fields(best[request.offset - start :][: request.k]),
@@ -219,6 +233,7 @@ class _Search:
             model=pairs[0].model,
             facets=await asyncio.to_thread(count_facets, request.facets, counted) if request.facets else [],
             words_incomplete=nearest.words_incomplete,
+            sorted_all=sorted_all,
         )
         return result, nearest.is_complete
 
@@ -255,6 +270,8 @@ class _Search:
 def _ranks(request: SearchInput) -> tuple[int, int]:
     """The ranks to read, from and to: those of the page, or all that it depends on."""
     end = request.offset + request.k
+    if request.order_by is not None:
+        return 0, 1 + (MAX_SORTED if request.collapse is None else MAX_FOLDED)
     if request.collapse is not None:
         return 0, MAX_FOLDED
     return (0, max(end, request.n_counted)) if request.facets else (request.offset, end)
@@ -281,6 +298,15 @@ def words_of(queries: Sequence[WeightedQuery], match: Match) -> WordQuery | None
         allowed = "one text of positive weight" if match == "both" else "one text and nothing else"
         raise InvalidValue(f'match "{match}" takes {allowed}', others[0].name)
     return parse_words(str(texts[0].query))
+
+
+def min_relevance(request: SearchInput) -> float | None:
+    """The least relevance of a hit that does not carry the words. Hits by meaning that are sorted must have
+    one: without it the newest image of all would come first.
+    """
+    if request.min_relevance is not None or request.order_by is None or request.match == "words":
+        return request.min_relevance
+    return RECOMMENDED_RELEVANCE[query_kind(request.queries)]
 
 
 def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:

@@ -18,20 +18,20 @@ class Relevance:
     kind: QueryKind = "text"
     min_relevance: float | None = None
 
-    def require_usable(self, ref: VersionRef) -> None:
-        """Raise InvalidValue for a bound on a relevance that is unknown: ignoring it would be silent."""
+    def require_usable(self, ref: VersionRef, name: str = "min_relevance") -> None:
+        """Raise InvalidValue naming `name` for a bound on a relevance that is unknown: ignoring it would be
+        silent.
+        """
         if self.min_relevance is None:
             return
         if self.calibration is None:
             raise InvalidValue(
                 f"{ref} is not calibrated, so that hits have no relevance: `diptych-train calibrate {ref}` "
                 "does it",
-                "min_relevance",
+                name,
             )
         if (reason := self.calibration.without(self.kind)) is not None:
-            raise InvalidValue(
-                f"hits of {self.kind} queries have no relevance by {ref}: {reason}", "min_relevance"
-            )
+            raise InvalidValue(f"hits of {self.kind} queries have no relevance by {ref}: {reason}", name)
 
     def of(self, query: Embedding, cosines: Embedding, best: float, n_images: int) -> list[float] | None:
         """The relevance of hits with these cosines (K,), as `Calibration.relevance`; None if unknown."""

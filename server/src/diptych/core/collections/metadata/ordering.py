@@ -81,7 +81,15 @@ def sort_key(value: Scalar) -> SortKey:
 
 def in_order(hits: Sequence[Hit], order_by: OrderBy) -> list[Hit]:
     """The hits in the order of a field. Many take a moment, so call it in a thread."""
-    return sorted(hits, key=lambda hit: order_by.place_of(hit.metadata, f"{hit.id}/{hit.collection}"))
+    by_id = sorted(hits, key=lambda hit: (hit.id, hit.collection))  # equal values keep this order
+    if order_by.direction == "asc":
+        return sorted(by_id, key=lambda hit: sort_key(order_by.value_of(hit.metadata)))
+
+    def reversed_key(hit: Hit) -> SortKey:
+        kind, value, tie = sort_key(order_by.value_of(hit.metadata))
+        return -kind, value, tie  # the kinds keep their order
+
+    return sorted(by_id, key=reversed_key, reverse=True)
 
 
 def cursor_of(order_by: OrderBy, metadata: Metadata, id: str) -> str:

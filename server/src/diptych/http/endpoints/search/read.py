@@ -8,7 +8,8 @@ from fastapi import Request
 from diptych.core.collections.duplicates import MAX_FOLDED
 from diptych.core.collections.metadata.filter_parser import parse_filter, parse_path
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.search import MAX_COLLECTIONS, SearchInput, WeightedQuery
+from diptych.core.collections.metadata.ordering import OrderBy
+from diptych.core.collections.search import MAX_COLLECTIONS, MAX_SORTED, SearchInput, WeightedQuery
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.types import StoredImage
@@ -17,6 +18,7 @@ from diptych.http.endpoints.search.request import (
     ALL_COLLECTIONS,
     MAX_FACETS,
     MAX_QUERIES,
+    FlatOptions,
     QueryItem,
     SearchOptions,
     SearchQuery,
@@ -31,9 +33,20 @@ from diptych.http.parsing.json import parse_json, read_json
 from diptych.http.parsing.json_images import check_image_bytes, parse_image_uri
 from diptych.http.parsing.limits import check_at_most, check_count, check_lengths, check_query_text
 from diptych.http.parsing.multipart import Part, read_parts
+from diptych.http.parsing.request_models import parse_order
 
 _ACCEPTED = (JSON, MULTIPART)
-_OPTIONS = ("k", "offset", "collection", "exact", "min_relevance", "match", "collapse")
+_OPTIONS = (
+    "k",
+    "offset",
+    "collection",
+    "exact",
+    "min_relevance",
+    "match",
+    "collapse",
+    "order_by",
+    "direction",
+)
 _LISTS = ("facets", "collections")
 _FIELDS = ("image", "text", "filter", *_LISTS, *_OPTIONS)
 MAX_PARTS = MAX_QUERIES + MAX_FACETS + MAX_COLLECTIONS + len(_FIELDS)  # of a form
@@ -59,7 +72,8 @@ def search_of_query_string(parameters: SearchQuery, options: HttpOptions) -> Sea
     text = parameters.filter
     filter = None if text is None else parse_filter(parse_json(text, "filter"))
     query = WeightedQuery(check_query_text(parameters.q, "q", options.limits), "q")
-    return _input([query], filter, parameters, options)
+    order_by = parse_order(parameters.order_by, parameters.direction)
+    return _input([query], filter, order_by, parameters, options)
 
 
 def _from_json(body: bytearray, options: HttpOptions) -> SearchInput:
@@ -69,7 +83,9 @@ def _from_json(body: bytearray, options: HttpOptions) -> SearchInput:
     _check_options(body_model, limits)
     queries = [_from_item(item, f"query[{i}]", limits) for i, item in enumerate(body_model.query)]
     filter = None if body_model.filter is None else parse_filter(body_model.filter)
-    return _input(queries, filter, body_model, options)
+    item = body_model.order_by
+    order_by = None if item is None else OrderBy(parse_path(item.field, "order_by.field"), item.direction)
+    return _input(queries, filter, order_by, body_model, options)
 
 
 def _from_item(item: QueryItem, name: str, limits: Limits) -> WeightedQuery:
@@ -91,10 +107,11 @@ def _from_form(form: Form, options: HttpOptions) -> SearchInput:
     queries = [_from_part(part, f"query[{i}]", options.limits) for i, part in enumerate(parts)]
     lists = {name: [part.text(name) for part in form.parts(name)] for name in _LISTS}
     given = {name: texts for name, texts in lists.items() if texts}
-    values = validated(SearchOptions, form.values(*_OPTIONS) | given, strict=False)
+    values = validated(FlatOptions, form.values(*_OPTIONS) | given, strict=False)
     _check_options(values, options.limits)
     filter = form.json("filter")
-    return _input(queries, None if filter is None else parse_filter(filter), values, options)
+    order_by = parse_order(values.order_by, values.direction)
+    return _input(queries, None if filter is None else parse_filter(filter), order_by, values, options)
 
 
 def _from_part(part: Part, name: str, limits: Limits) -> WeightedQuery:
@@ -104,8 +121,15 @@ def _from_part(part: Part, name: str, limits: Limits) -> WeightedQuery:
 
 
 def _input(
-    queries: Sequence[WeightedQuery], filter: Filter | None, values: SearchOptions, options: HttpOptions
+    queries: Sequence[WeightedQuery],
+    filter: Filter | None,
+    order_by: OrderBy | None,
+    values: SearchOptions,
+    options: HttpOptions,
 ) -> SearchInput:
+    if order_by is not None and values.offset + values.k > MAX_SORTED:
+        end = values.offset + values.k
+        raise InvalidValue(f"k + offset is {end}, limit with order_by is {MAX_SORTED}", "offset")
     return SearchInput(
         queries=queries,
         collections=values.collections or [values.collection or options.default_collection],
@@ -118,6 +142,7 @@ def _input(
         n_counted=options.limits.max_k,
         collapse=values.collapse,
         match=values.match,
+        order_by=order_by,
     )
 
 

@@ -16,9 +16,11 @@ from pydantic_core import PydanticCustomError
 
 from diptych.bundle.calibration import RECOMMENDED_RELEVANCE
 from diptych.core.collections.fusion import Match
-from diptych.core.collections.search import MAX_COLLECTIONS
+from diptych.core.collections.metadata.ordering import Direction
+from diptych.core.collections.search import MAX_COLLECTIONS, MAX_SORTED
 from diptych.http.parsing import schemas
 from diptych.http.parsing.request_models import (
+    DIRECTION_FIELD,
     IMAGE_FIELD,
     FailFastList,
     FilterObject,
@@ -33,6 +35,10 @@ MAX_FACETS = 8
 ALL_COLLECTIONS = "*"
 QueryText = Annotated[str, WithJsonSchema(schemas.QUERY_TEXT)]
 _COLLECTIONS: schemas.Schema = {"minItems": 1, "maxItems": MAX_COLLECTIONS, "items": schemas.STRING}
+_ORDER = (
+    f"sort the hits that may fit, at most the {MAX_SORTED:,} best, by this metadata field; a 422 if "
+    "relevance is unknown"
+)
 _FACETS: schemas.Schema = {"maxItems": MAX_FACETS, "items": {"type": "string", "pattern": schemas.PATH}}
 
 
@@ -110,6 +116,20 @@ class SearchOptions(RequestModel):
     )
 
 
+class FlatOptions(SearchOptions):
+    """Options of `/search` in a form and in a query string."""
+
+    order_by: Annotated[str | None, WithJsonSchema(schemas.PATH_TEXT)] = Field(None, description=_ORDER)
+    direction: Direction | None = DIRECTION_FIELD
+
+
+class OrderByItem(RequestModel):
+    """A metadata field, and whether its smallest values come first or its largest ones."""
+
+    field: Annotated[str, WithJsonSchema(schemas.PATH_TEXT)]
+    direction: Direction = "asc"
+
+
 _Queries = Annotated[list[QueryItem], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
@@ -129,6 +149,7 @@ class SearchRequest(SearchOptions):
             {"query": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.5}], "facets": ["year"]},
             {"query": {"image": schemas.EXAMPLE_URI}, "k": 5},
             {"query": {"text": "grandma 1987"}, "match": "both"},
+            {"query": {"text": "a cat"}, "order_by": {"field": "exif.taken_at", "direction": "desc"}},
         )
     )
 
@@ -136,9 +157,10 @@ class SearchRequest(SearchOptions):
         FailFastList[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | _Queries)
     ]
     filter: FilterObject | None = None
+    order_by: OrderByItem | None = Field(None, description=_ORDER)
 
 
-class SearchQuery(SearchOptions):
+class SearchQuery(FlatOptions):
     """`GET /search`."""
 
     q: QueryText = Field(description="the text to look for")
@@ -161,6 +183,8 @@ SEARCH_FORM = schemas.form(
         "min_relevance": {"type": "number", "minimum": 0, "maximum": 1},
         "match": {"enum": list(get_args(Match))},
         "facets": {"type": "array", **_FACETS},
+        "order_by": schemas.PATH_TEXT,
+        "direction": {"enum": list(get_args(Direction))},
         "collapse": {
             "anyOf": [{"enum": ["bytes", "picture"]}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]
         },

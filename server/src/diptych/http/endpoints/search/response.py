@@ -78,7 +78,7 @@ class FacetResponse(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """Hits, best first. `truncated`: a text of the query was too long and was cut.
+    """Hits, best first or in the requested order. `truncated`: a text of the query was too long and was cut.
 
     `facets` has those that were asked for, in their order. `collection` is null if several were searched.
     `words_incomplete`: the words of some images are not indexed yet, so that these find no image.
@@ -104,6 +104,7 @@ class SearchResponse(BaseModel):
                     }
                 ],
                 "truncated": False,
+                "sorted_all": None,
                 "facets": [{"field": "year", "n_hits": 100, "values": [{"value": 2001, "count": 12}]}],
                 "words_incomplete": False,
             }
@@ -117,6 +118,9 @@ class SearchResponse(BaseModel):
     truncated: bool
     facets: list[FacetResponse]
     words_incomplete: bool
+    sorted_all: bool | None = Field(
+        description="with `order_by`: false if more hits may fit than were sorted; else null"
+    )
 
     @classmethod
     def of(cls, found: SearchResult) -> Self:
@@ -129,4 +133,5 @@ class SearchResponse(BaseModel):
             truncated=found.truncated,
             facets=[FacetResponse.of(facet) for facet in found.facets],
             words_incomplete=found.words_incomplete,
+            sorted_all=found.sorted_all,
         )

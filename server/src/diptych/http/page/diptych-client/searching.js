@@ -27,6 +27,7 @@ export async function search(transport, query, options) {
         facets: facets?.length ? facets : undefined,
         collapse: options.collapse,
         match: options.match,
+        order_by: options.orderBy === undefined ? undefined : without({ field: options.orderBy, direction: options.direction }),
     });
     return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });
 }
