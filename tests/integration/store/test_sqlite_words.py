@@ -163,6 +163,7 @@ def test_collections_have_words_of_their_own_until_they_are_dropped(tmp_path: Pa
         await put(store, other, row("b", {"n": "one"}))
         assert (await ids(store, c, "one"), await ids(store, other, "one")) == (["a"], ["b"])
         await store.catalogue.drop(other)
+        await store.catalogue.clear(other, 100)
         with pytest.raises(NotFound):
             await store.words.matching(other, parse_words("one"))
         with pytest.raises(NotFound):
@@ -247,6 +248,7 @@ def test_deleted_words_are_overwritten(tmp_path: Path, by: str) -> None:
             await put(store, c, row("a", {"n": "other"}, "other"), replace=True)
         elif by == "drop":
             await store.catalogue.drop(c)
+            await store.catalogue.clear(c, 100)
         else:
             await store.catalogue.change(c, "mine", "none", ())
             await store.writer.patch(c, "a", {"n": None}, 1000)
