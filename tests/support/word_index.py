@@ -14,7 +14,8 @@ def disagreeing_words(data_dir: Path) -> list[str]:
 
     Reads one commit, also while a server writes.
     """
-    with closing(sqlite3.connect(data_dir / DATABASE, isolation_level=None)) as db:
+    uri = f"{(data_dir / DATABASE).absolute().as_uri()}?mode=ro"  # else its end would remove the log
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
         db.execute("BEGIN")
         found = list[str]()
         query = "SELECT number, name, text_fields, unindexed_after, unindexed_until FROM collections"
