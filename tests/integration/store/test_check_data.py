@@ -100,6 +100,15 @@ def test_damaged_structure_is_named_by_the_start_and_the_check_and_left_as_it_is
     assert content(data_dir) == before
 
 
+@pytest.mark.parametrize("change", [-104, 0, 1_000])
+def test_vector_of_a_change_that_never_was_is_named_by_the_check(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], change: int
+) -> None:
+    run(data_dir, f"UPDATE embeddings SET change = {change} WHERE key = 9")
+    assert main(["check", "--data-dir", str(data_dir)]) == 1
+    assert "pets/pet8: its vector is damaged\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -52,6 +52,19 @@ def damaged_rows(db: sqlite3.Connection) -> Iterator[int]:
             yield key
 
 
+def vectors_of_no_change(db: sqlite3.Connection) -> Iterator[int]:
+    """The keys of rows with a vector that no change of its collection can have written: it is not read.
+
+    The checksum of a vector does not cover the change.
+    """
+    query = (
+        "SELECT i.key FROM embeddings e JOIN images i ON i.key = e.key"
+        " JOIN collections c ON c.number = i.collection WHERE e.change NOT BETWEEN 1 AND c.change"
+    )
+    for (key,) in db.execute(query):
+        yield key
+
+
 def damaged_vectors(db: sqlite3.Connection) -> Iterator[int]:
     """The keys of rows with a damaged vector."""
     query = "SELECT key, identity, embedding, checksum FROM embeddings NOT INDEXED"

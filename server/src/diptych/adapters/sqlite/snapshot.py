@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from diptych.adapters.files.private_files import make_new
 from diptych.adapters.sqlite import text_index
-from diptych.adapters.sqlite.checksums import damaged_rows, damaged_vectors
+from diptych.adapters.sqlite.checksums import damaged_rows, damaged_vectors, vectors_of_no_change
 from diptych.adapters.sqlite.schema import (
     DAMAGED_ROW,
     NUMBERED,
@@ -117,7 +117,10 @@ class SqliteSnapshot:
         """The images whose row or vector differs from its checksum."""
         with _translated(self._file):
             rows = [DamagedImage(*self._named(key), "row") for key in damaged_rows(self._db)]
-            vectors = [DamagedImage(*self._named(key), "vector") for key in damaged_vectors(self._db)]
+            keys = dict.fromkeys(damaged_vectors(self._db))
+            if self.schema_version >= NUMBERED:
+                keys |= dict.fromkeys(vectors_of_no_change(self._db))
+            vectors = [DamagedImage(*self._named(key), "vector") for key in keys]
         return (*rows, *vectors)
 
     def _named(self, key: int) -> tuple[str, str]:
