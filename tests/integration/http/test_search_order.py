@@ -123,9 +123,11 @@ def test_wrong_order_is_named(client: TestClient, body: dict[str, Any], item: st
     assert (refused.status_code, refused.json()["item"]) == (422, item)
 
 
-def test_order_needs_a_relevance(tmp_path: Path) -> None:
+def test_order_needs_a_relevance_unless_words_alone_find_hits(tmp_path: Path) -> None:
     with running_app(tmp_path) as client:
         fill(client)
         refused = client.get("/search", params={"q": "red", "order_by": "taken"})
         assert (refused.status_code, refused.json()["item"]) == (422, "order_by")
         assert "`diptych-train calibrate tiny/1`" in refused.json()["detail"]
+        by_words = search(client, **ORDER, query={"text": "poppy"}, match="words")
+        assert ids(by_words) == ["red", "blue"]

@@ -183,7 +183,12 @@ def test_unknown_path_is_a_404_and_trailing_slash_is_not_redirected(client: Test
 @pytest.mark.parametrize(
     ("method", "path", "name", "known"),
     [
-        ("GET", "/collections/a/images?limt=5", "limt", "there is: after, filter, limit"),
+        (
+            "GET",
+            "/collections/a/images?limt=5",
+            "limt",
+            "there is: after, direction, filter, limit, order_by",
+        ),
         ("GET", "/collections/a/images/b/thumbnail?Size=64", "Size", "there is: size"),
         ("HEAD", "/collections?x", "", ""),
         ("DELETE", "/collections/a?dry_run=true", "dry_run", "this call takes none in its query string"),
@@ -192,8 +197,8 @@ def test_unknown_path_is_a_404_and_trailing_slash_is_not_redirected(client: Test
             "GET",
             "/search?q=a&collction=pets",
             "collction",
-            "there is: collapse, collection, collections, exact, facets, filter, k, match, min_relevance, "
-            "offset, q",
+            "there is: collapse, collection, collections, direction, exact, facets, filter, k, match, "
+            "min_relevance, offset, order_by, q",
         ),
     ],
 )
