@@ -3,24 +3,26 @@
     PYTHONPATH=tests python -m benchmarks.search_text [--quick] [--write FILE]
 
 Rows have three texts of eight words from a vocabulary whose frequencies follow Zipf's law, and vectors of
-the size of the default model. Everything goes through the store of the server, without HTTP and without an
-encoder, in the temporary folder, which should be on a disk. The status is 1 when a bar is missed.
+the size of the default model. They are added over HTTP, to a server with and to one without words. Searches
+go through the store of the server, without HTTP, in the temporary folder, which should be on a disk. The
+status is 1 when a bar is missed.
 """
 
 import asyncio
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.load import add_vectors, ask_once, post_json
 from benchmarks.report import (
     OtherPrograms,
     Verdict,
@@ -33,12 +35,12 @@ from benchmarks.report import (
     table,
     verdicts_table,
 )
+from benchmarks.servers import cpu_seconds, diptych, running
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.adapters.sqlite.text_index import TextIndex
 from diptych.bundle.manifest import read_manifest
 from diptych.core.collections.words import parse_words
 from diptych.core.types import NewRow, VersionRef
-from support.default_model import default_bundle
+from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 
 MARKS = "bench-text"
 N_WORDS, WORDS_A_TEXT, TEXTS = 50_000, 8, ("caption", "alt", "notes")
@@ -48,6 +50,14 @@ WANTED = (1, 100, 10_000, 500_000)  # rows, of a million
 MOST_RANKED = 10_000  # rows of a million that the bar is about
 SEARCH_BAR_MS, ADD_BAR = 20.0, 1.10
 EMBED_DIM = read_manifest(default_bundle()).embed_dim
+# Starts `diptych` so that it indexes no words.
+WITHOUT_WORDS = """
+import sys
+from diptych.adapters.sqlite.text_index import TextIndex
+from diptych.cli import main
+TextIndex.add = lambda *_: None
+sys.exit(main())
+"""
 REF, IDENTITY = VersionRef("any", 1, "0" * 64), "any"
 
 
@@ -62,11 +72,11 @@ class Found:
 
 @dataclass
 class Added:
-    """Adds with words, or without: the seconds and the processor seconds of each."""
+    """Adds with words, or without: the seconds of each, and the processor seconds of all."""
 
     name: str
     seconds: list[float] = field(default_factory=list)
-    cpu_s: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
 
 
 class Rows:
@@ -104,13 +114,13 @@ def main() -> int:
     n_rows, n_rounds = (50_000, 20) if args.quick else (1_000_000, 100)
     others = OtherPrograms()
     with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
-        added = asyncio.run(adding(Path(folder, "added"), n_rounds))
+        added = adding(Path(folder, "added"), n_rounds)
         found, sizes = asyncio.run(searching(Path(folder, "searched"), n_rows))
     said = (
         f"{conditions(command_line('bench-text', 'TEXT'))} {others.said()} {n_rows:,} rows with three "
         f"texts of {WORDS_A_TEXT} words from a vocabulary of {N_WORDS:,} by Zipf's law, and vectors of "
-        f"{EMBED_DIM} numbers; {ADDED_AT_ONCE} rows an add, with and without the words in turns, medians of "
-        f"{n_rounds}; medians of the searches, which return all rows that match, best first."
+        f"{EMBED_DIM} numbers; {ADDED_AT_ONCE} ready-made vectors an add over HTTP, with and without words "
+        f"in turns, medians of {n_rounds}; medians of searches, which return all rows that match, best first."
     )
     scale = n_rows / 1_000_000
     verdicts = [
@@ -124,7 +134,7 @@ def main() -> int:
         if one.n_rows <= 1.1 * MOST_RANKED * scale
     ]
     with_words, without = added
-    ratio = median(one / other for one, other in zip(with_words.seconds, without.seconds, strict=True))
+    ratio = median(with_words.seconds) / median(without.seconds)
     verdicts.append(
         Verdict("adds with words over adds without", f"<= {ADD_BAR}", f"{ratio:.2f}", ratio <= ADD_BAR)
     )
@@ -133,24 +143,35 @@ def main() -> int:
     return 0 if all(one.met for one in verdicts) else 1
 
 
-async def adding(data_dir: Path, n_rounds: int) -> list[Added]:
-    """Adds to two stores in turns, one with words and one without."""
+def adding(data_dir: Path, n_rounds: int) -> list[Added]:
+    """Adds of ready-made vectors over HTTP to two servers in turns, one with words and one without."""
     say("adding with and without words")
     rows, found = Rows(), [Added("with words"), Added("without words")]
-    stores = [SqliteStore(_made(data_dir / one.name)) for one in found]
-    numbers = [await _collection(store) for store in stores]
-    adds = [TextIndex.add, _nothing]
-    for _ in range(n_rounds):
-        batch = rows.take(ADDED_AT_ONCE)
-        for added, store, c, add in zip(found, stores, numbers, adds, strict=True):
-            with patch.object(TextIndex, "add", add):
-                cpu, began = time.process_time(), time.perf_counter()
-                await store.writer.put(c, batch, identity=IDENTITY, replace=False)
+    program = diptych(MODEL_REPO, DEFAULT_MODEL, data_dir / "with", name="words")
+    without = diptych(MODEL_REPO, DEFAULT_MODEL, data_dir / "without", name="no-words")
+    without = replace(without, command=(sys.executable, "-c", WITHOUT_WORDS, *without.command[3:]))
+    with running(program) as one, running(without) as other:
+        turns = list(zip(found, (one, other), strict=True))
+        for _, server in turns:
+            ask_once(server, post_json("/collections", {"name": "rows"}))
+        for _ in range(n_rounds):
+            message = _message(rows.take(ADDED_AT_ONCE))
+            turns.reverse()  # what comes first waits for the disk longer
+            for added, server in turns:
+                cpu, began = cpu_seconds(server.pid), time.perf_counter()
+                ask_once(server, message)
                 added.seconds.append(time.perf_counter() - began)
-                added.cpu_s.append(time.process_time() - cpu)
-    for store in stores:
-        await store.close()
+                added.cpu_s += cpu_seconds(server.pid) - cpu
     return found
+
+
+def _message(rows: Sequence[NewRow]) -> bytes:
+    vectors = np.stack([row.embedding for row in rows])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    origin = (DEFAULT_MODEL, int(default_bundle().name))
+    return add_vectors(
+        "rows", origin, [row.id for row in rows], vectors, [row.metadata or {} for row in rows]
+    )
 
 
 async def searching(data_dir: Path, n_rows: int) -> tuple[list[Found], dict[str, float]]:
@@ -199,10 +220,6 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _nothing(*_: object) -> None:
-    """Index no words."""
-
-
 def _searched_table(found: Sequence[Found]) -> str:
     rows = [
         [f"{one.n_rows:,}", f"{median(one.cpu_ms):,.1f}", f"{median(one.ms):,.1f}", f"{max(one.ms):,.1f}"]
@@ -215,7 +232,7 @@ def _cost_table(added: Sequence[Added], sizes: dict[str, float], n_rows: int) ->
     rows = list[list[str]]()
     for one in added:
         rows.append([f"rows/s, added {one.name}", f"{ADDED_AT_ONCE / median(one.seconds):,.0f}"])
-        cpu_us = 1e6 * median(one.cpu_s) / ADDED_AT_ONCE
+        cpu_us = 1e6 * one.cpu_s / ADDED_AT_ONCE / len(one.seconds)
         rows.append([f"processor time of a row, added {one.name}, microseconds", f"{cpu_us:,.0f}"])
     rows += [
         ["words of all rows on the disk, MB", f"{sizes['words']:,.0f}"],
