@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.adapters.sqlite import browse
+from diptych.adapters.sqlite import browse, row_reader
 from diptych.adapters.sqlite.metadata import fields as sql
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Compare, Filter
+from diptych.core.collections.metadata.ordering import Direction, OrderBy
 from integration.data_folders import created
 from integration.store_contract import row
 
@@ -97,6 +98,51 @@ def test_summary_is_kept_until_an_image_of_the_collection_changes(
     assert [summary(store).n_images, n_made] == [2, 3]
     asyncio.run(store.writer.patch(C, "a", {"n": 2}, 99))
     assert [summary(store).fields[0].values, n_made] == [[(2, 2)], 4]
+
+
+def test_order_is_kept_until_an_image_of_the_collection_changes(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_made, make = 0, row_reader.ordered_keys
+
+    def counted(*given: Any) -> Any:
+        nonlocal n_made
+        n_made += 1
+        return make(*given)
+
+    def ids(direction: Direction = "asc", filter: Filter | None = None) -> list[str]:
+        order_by = OrderBy(("n",), direction)
+        return [one.id for one in asyncio.run(store.rows.ordered_page(C, order_by, None, 9, filter))]
+
+    monkeypatch.setattr(row_reader, "ordered_keys", counted)
+    put(store, a={"n": 2}, b={"n": 1})
+    assert [ids(), ids(), n_made] == [["b", "a"], ["b", "a"], 1]
+    assert [ids("desc"), ids(filter=Compare(("n",), "lt", 2)), ids(), n_made] == [
+        ["a", "b"],
+        ["b"],
+        ["b", "a"],
+        3,
+    ]
+    put(store, replace=False, c={"n": 0})
+    assert [ids(), n_made] == [["c", "b", "a"], 4]
+    asyncio.run(store.writer.patch(C, "c", {"n": 3}, 99))
+    assert [ids(), n_made] == [["b", "a", "c"], 5]
+
+
+def test_oldest_orders_are_forgotten_when_they_hold_too_many_keys(six: SqliteStore) -> None:
+    cache, made = FilterCache(max_keys=6), list[str]()
+
+    def read(what: str) -> None:
+        def make() -> Any:
+            made.append(what)
+            return np.arange(4)
+
+        work = lambda db: cache.result(db, C, None, what, make=make, n_clears=cache.n_clears)  # noqa: E731
+        assert len(six.threads.read_now(work)) == 4
+
+    for what in ("a", "a", "b", "b", "a"):
+        read(what)
+    assert made == ["a", "b", "a"]
 
 
 Change = Callable[[SqliteStore], Awaitable[Any]]
