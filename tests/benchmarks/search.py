@@ -45,7 +45,7 @@ from benchmarks.store import row_id
 from diptych.adapters.faiss.cpu_index import MIN_ROWS
 from diptych.adapters.files.index_files import FOLDER
 from diptych.bundle.repository import ModelRepository
-from diptych.core.collections.index_texts import nouns
+from diptych.core.collections.upkeep.index_texts import nouns
 from diptych_training.data.packed import INDEX_FILE, read_dataset
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
 from diptych_training.paths import data_dir

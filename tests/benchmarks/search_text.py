@@ -38,7 +38,7 @@ from benchmarks.report import (
 from benchmarks.servers import cpu_seconds, diptych, running
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.bundle.manifest import read_manifest
-from diptych.core.collections.words import parse_words
+from diptych.core.collections.metadata.words import parse_words
 from diptych.core.types import NewRow, VersionRef
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 

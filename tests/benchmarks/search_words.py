@@ -26,7 +26,7 @@ from benchmarks.search_engines import BATCH, Engine, K, Own, Rival, approximatio
 from benchmarks.search_rivals import EF
 from benchmarks.servers import REPOSITORY
 from diptych.bundle.repository import ModelRepository
-from diptych.core.collections.index_texts import nouns
+from diptych.core.collections.upkeep.index_texts import nouns
 from diptych_training.evaluate.embedding import embed_texts
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle

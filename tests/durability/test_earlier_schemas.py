@@ -20,7 +20,7 @@ from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.backup import DamagedImage
 from diptych.core.collections.metadata.filters import Compare
-from diptych.core.collections.words import parse_words
+from diptych.core.collections.metadata.words import parse_words
 from diptych.core.rollout.types import Rollout, ServedVersions
 from diptych.core.types import NewRow, Target, VersionRef
 from diptych.errors import Conflict, StoreError

@@ -11,7 +11,7 @@ from diptych.adapters.files import atomic_files, image_files
 from diptych.adapters.files.atomic_files import N_STAGED, QuotedFiles
 from diptych.adapters.files.image_files import N_WRITERS, ImageFiles
 from diptych.adapters.files.quota import Quota
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.errors import StoreError, StoreFull
 from durability.lasting import LastingNames
 

@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.core.collections.ids import CONTENT_ID_DIGITS, content_id, sha256_of
 from diptych.core.collections.metadata.checks import merge_patch
 from diptych.core.collections.metadata.filter_parser import parse_filter
-from diptych.core.collections.words import parse_words
+from diptych.core.collections.metadata.words import parse_words
+from diptych.core.collections.stored.ids import CONTENT_ID_DIGITS, content_id, sha256_of
 from diptych.core.types import Deletion, NewImage, Target
 from diptych.errors import Conflict, NotFound
 from durability.journal import Kept

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diptych.adapters.backup import create, folder, restore
 from diptych.core.backup import BackupRecord, Outcome
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.types import ImageRecord, NewRow, VersionRef
 from diptych.errors import Conflict
 from support.child_python import python_path

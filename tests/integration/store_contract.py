@@ -12,7 +12,7 @@ import pytest
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.core.collections.ports import Records
+from diptych.core.collections.stored.ports import Records
 from diptych.core.jobs.ports import JobStore
 from diptych.core.rollout.ports import RolloutStore
 from diptych.core.types import NewRow, PutResult, VersionRef

@@ -28,7 +28,7 @@ from diptych.bundle.manifest import Manifest, bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych.core.classification.label_classifier import LabelClassifier
-from diptych.core.collections.reembed import NoPause, Pace
+from diptych.core.collections.upkeep.reembed import NoPause, Pace
 from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.batcher import Batcher

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from diptych.adapters.sqlite.store import DATABASE
-from diptych.core.collections.words import Document, document_of
+from diptych.core.collections.metadata.words import Document, document_of
 
 
 def disagreeing_words(data_dir: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.core.collections.reembed import Reembedder
+from diptych.core.collections.upkeep.reembed import Reembedder
 from support.app import running_app
 from support.image_requests import add_images
 from support.pictures import picture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diptych.adapters.sqlite.rollouts import MAX_ENDED
-from diptych.core.collections.ports import Records
+from diptych.core.collections.stored.ports import Records
 from diptych.core.rollout.types import CollectionMove, Rollout, RolloutState, ServedVersions
 from diptych.core.types import CollectionInfo, NewRow, Target, VersionRef
 from diptych.errors import NotFound

@@ -17,7 +17,7 @@ from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from durability.small_disk import NEEDS_ROOT, small_disk
 from integration.backup_parts import PETS, back_up, flip, ids, image, images, restored, truncate, verify

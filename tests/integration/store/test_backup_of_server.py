@@ -13,7 +13,7 @@ import pytest
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.cli import main
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.errors import StoreError
 from diptych.settings import Settings
 from diptych.wiring.services import build

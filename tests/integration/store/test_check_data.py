@@ -10,7 +10,7 @@ import pytest
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.cli import main
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.errors import CorruptStore
 from integration.backup_parts import flip, image
 from integration.data_folders import add

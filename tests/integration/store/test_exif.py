@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from diptych.core.collections import exif_reading
-from diptych.core.collections.exif_reading import ExifReading
-from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
-from diptych.core.collections.reembed import NoPause
+from diptych.core.collections.stored.originals import THUMBNAIL_SIZES_PX
+from diptych.core.collections.upkeep import exif_reading
+from diptych.core.collections.upkeep.exif_reading import ExifReading
+from diptych.core.collections.upkeep.reembed import NoPause
 from diptych.core.types import ExifLevel, Metadata, NewImage
 from diptych.errors import NotReady, StoreFull
 from integration.store_parts import Opened, Run

@@ -15,7 +15,7 @@ from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.files.plan_file import PlanFile
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.tuning.execution_layout import Plan
 from diptych.errors import StoreError
 from integration.backup_parts import back_up

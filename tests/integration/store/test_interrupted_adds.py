@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, EncoderFailed, NotFound, StoreError
 from integration.store_parts import EncoderGate, Opened, Run, add_colours, writes_held_up

@@ -18,7 +18,7 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.transfer import Heading, Row, VectorSource
 from diptych.errors import InvalidValue
 from integration.backup_parts import back_up

@@ -12,7 +12,7 @@ from diptych.adapters.backup.data_folder import DataFolder
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.errors import StoreFull
 from integration.data_folders import COLLECTION, IDENTITY, REF, number_of, row
 

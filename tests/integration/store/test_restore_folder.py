@@ -13,7 +13,7 @@ from diptych.adapters.files.key_file import KEY_FILE, USES_FILE, KeyFile
 from diptych.adapters.sqlite.schema import OLDEST, VERSION
 from diptych.adapters.sqlite.store import DATABASE
 from diptych.core.backup import LostImage
-from diptych.core.collections.ids import sha256_of
+from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.keys.key import new_key
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk

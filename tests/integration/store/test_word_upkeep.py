@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from diptych.adapters.sqlite.store import DATABASE
-from diptych.core.collections.words import parse_words
+from diptych.core.collections.metadata.words import parse_words
 from diptych.core.types import CollectionChange, CollectionStats, NewImage
 from integration.store_parts import Opened, Run, stories, tiny_png
 from support.word_index import disagreeing_words

@@ -383,7 +383,7 @@ class NewRow:
     embedding: Embedding
     kept: bool = True
     identity: str = ""  # of the embedding
-    picture_hash: bytes | None = None  # see core.collections.duplicates; None: unknown
+    picture_hash: bytes | None = None  # see core.collections.stored.duplicates; None: unknown
     exif: Metadata | None = None  # what its file says; None for a ready-made vector, which has no file
 
 

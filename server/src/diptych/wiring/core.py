@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
-from diptych.core.collections.exif_reading import ExifReading
-from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.images import CollectionImages
-from diptych.core.collections.index_upkeep import IndexUpkeep
-from diptych.core.collections.indexes import Indexes, KeepFiles
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.moves import Moves
-from diptych.core.collections.nearest import Finder
-from diptych.core.collections.originals import Originals
-from diptych.core.collections.ports import HeaderReader, ImageStore, Records, Thumbnailer
-from diptych.core.collections.reembed import Pace, Reembedder
+from diptych.core.collections.ranking.nearest import Finder
+from diptych.core.collections.ranking.searcher import IndexSearcher
 from diptych.core.collections.registry import CollectionRegistry
-from diptych.core.collections.searcher import IndexSearcher
 from diptych.core.collections.service import Collections
+from diptych.core.collections.stored.file_references import FileReferences
+from diptych.core.collections.stored.originals import Originals
+from diptych.core.collections.stored.ports import HeaderReader, ImageStore, Records, Thumbnailer
+from diptych.core.collections.upkeep.exif_reading import ExifReading
+from diptych.core.collections.upkeep.index_upkeep import IndexUpkeep
+from diptych.core.collections.upkeep.indexes import Indexes, KeepFiles
+from diptych.core.collections.upkeep.reembed import Pace, Reembedder
 from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.jobs.ports import JobInputs, JobStore

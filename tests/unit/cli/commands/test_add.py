@@ -10,8 +10,8 @@ import pytest
 
 from diptych.cli import INTERRUPTED
 from diptych.cli.commands import add
-from diptych.core.collections.ids import IMAGE_ID
 from diptych.core.collections.metadata.reserved import file_path
+from diptych.core.collections.stored.ids import IMAGE_ID
 from support.command_line import RunCommand, command_runner
 from support.fake_api import PETS, FakeApi, add_reply, parts, problem
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from diptych.core.collections.fusion import Match
+from diptych.core.collections.metadata.words import parse_words
+from diptych.core.collections.ranking.fusion import Match
 from diptych.core.collections.search import FetchedQuery, WeightedQuery, mix, query_kind, words_of
-from diptych.core.collections.words import parse_words
 from diptych.core.types import StoredImage
 from diptych.errors import InvalidValue
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.reembed import NoPause
+from diptych.core.collections.upkeep.reembed import NoPause
 from diptych.core.rollout.text_vectors import PAGE, text_vectors
 from diptych.core.types import TextEmbedding
 from diptych.errors import EncoderFailed, InvalidValue, Overloaded

@@ -33,8 +33,8 @@ Result = TypeVar("Result")
 class ImageFiles:
     """`<data_dir>/images/ab/<sha256>` and `<data_dir>/thumbnails/ab/<sha256>-<size>`.
 
-    Satisfies `core.collections.ports.ImageStore`. A file appears by one rename after its bytes are on the
-    disk, so that a file with its final name is whole.
+    Satisfies `core.collections.stored.ports.ImageStore`. A file appears by one rename after its bytes are on
+    the disk, so that a file with its final name is whole.
     """
 
     def __init__(self, data_dir: Path, quota: Quota | None = None, *, read_only: bool = False) -> None:

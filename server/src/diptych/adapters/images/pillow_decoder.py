@@ -31,7 +31,7 @@ LARGE_PX = 8_000_000  # 32 MB; the memory of smaller images is little, and soon 
 class ImageWorkers:
     """Threads and processes that decode image files, and that the decoders of all models share.
 
-    Satisfies `Thumbnailer` and `HeaderReader` of `diptych.core.collections.ports`. Pillow decodes without the
+    Satisfies `Thumbnailer` and `HeaderReader` of `core.collections.stored.ports`. Pillow decodes without the
     GIL. Calls take turns, image by image. The images that all threads hold decoded at once have at most
     `max_decoded_px` pixels together (default `limits.max_px`); a larger image is decoded alone. The formats
     in `ISOLATED` are decoded in processes with a memory limit each. Separate threads wait for these

@@ -47,7 +47,7 @@ _SOURCE = "model, version, bundle, precision, decode"
 
 
 class SqliteCatalogue:
-    """Satisfies `diptych.core.collections.ports.Catalogue`."""
+    """Satisfies `diptych.core.collections.stored.ports.Catalogue`."""
 
     def __init__(self, threads: SqliteThreads, on_drop: Callable[[], None]) -> None:
         """`on_drop` is called after a collection was dropped, before that is acknowledged."""

@@ -8,8 +8,8 @@ from typing import Any
 from diptych import errors
 from diptych.adapters.sqlite.rows import now
 from diptych.adapters.sqlite.threads import SqliteThreads
-from diptych.core.collections.ids import collection_not_found
 from diptych.core.collections.metadata.checks import to_json
+from diptych.core.collections.stored.ids import collection_not_found
 from diptych.core.job import EndState, Job, JobItem, JobOutcome
 from diptych.core.types import AddOutcome
 from diptych.errors import Conflict, DiptychError, NotFound

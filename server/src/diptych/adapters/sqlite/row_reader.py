@@ -21,7 +21,7 @@ from diptych.core.types import ImageContent, ImageRecord, Keys, PassingKeys
 
 
 class SqliteRows:
-    """Satisfies `diptych.core.collections.ports.Rows` and `FilteredRows`."""
+    """Satisfies `diptych.core.collections.stored.ports.Rows` and `FilteredRows`."""
 
     def __init__(self, threads: SqliteThreads, filters: FilterCache) -> None:
         self._threads = threads

@@ -38,7 +38,7 @@ class RowWriting(Writing):
 
 
 class SqliteRowWriter:
-    """Satisfies `diptych.core.collections.ports.RowWriter`."""
+    """Satisfies `diptych.core.collections.stored.ports.RowWriter`."""
 
     def __init__(self, threads: SqliteThreads, on_change: Callable[[], None]) -> None:
         """`on_change` is called after every change but pure additions, before that is acknowledged."""

@@ -22,7 +22,7 @@ LOG = logging.getLogger("diptych.store")
 DAMAGED_ROW = "a row of the database is damaged: `diptych check --data-dir` names its image"
 
 # `number` is what everything refers to a collection by: AUTOINCREMENT never uses one again. `change`: see
-# `core.collections.ports`; 1 is the creation. `identity`: the one that the collection is searched with;
+# `core.collections.stored.ports`; 1 is the creation. `identity`: the one of its vectors that are searched;
 # `previous_identity`: the one before. Several versions may make vectors of one identity: `version` and
 # `bundle` are those that it has moved to.
 _COLLECTIONS = """CREATE TABLE collections (
@@ -46,7 +46,7 @@ _TEXT_INDEX = (
 )
 # AUTOINCREMENT: a key is never reused, so that an index entry never refers to another image. `kept`:
 # whether the image file is kept: a ready-made vector has no file, and a collection may keep none.
-# `picture_hash`: see `core.collections.duplicates`; NULL: unknown, or no file is kept to compute it from.
+# `picture_hash`: see `core.collections.stored.duplicates`; NULL: unknown, or no file is kept to hash.
 # `change`: the change of the collection that wrote the row.
 _IMAGES = """CREATE TABLE images (
         key          INTEGER PRIMARY KEY AUTOINCREMENT,

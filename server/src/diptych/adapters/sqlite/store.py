@@ -17,7 +17,7 @@ DATABASE = "diptych.sqlite3"
 
 
 class SqliteStore:
-    """Satisfies `core.collections.ports.Records`. Holds the lock of the data folder while it is open."""
+    """Satisfies `core.collections.stored.ports.Records`. Holds the data folder's lock while it is open."""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The words of images in FTS5 tables, one for each collection, written in the transaction of the row.
 
-The rowid is the key of the image. The columns hold tokens joined by spaces: see `core.collections.words`.
+The rowid is the key of the image. The columns hold tokens joined by spaces: see
+`core.collections.metadata.words`.
 Rows of a collection with keys above `unindexed_after`, up to `unindexed_until`, are not in its table yet:
 they were there before, and are indexed in the background, by ascending keys.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diptych.adapters.sqlite.rows import ONE_OF
-from diptych.core.collections.words import Document, WordQuery, document_of
+from diptych.core.collections.metadata.words import Document, WordQuery, document_of
 from diptych.core.types import Metadata, TextFields
 
 LOG = logging.getLogger("diptych.store")

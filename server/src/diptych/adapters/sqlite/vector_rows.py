@@ -16,7 +16,7 @@ from diptych.adapters.sqlite.checksums import FLOAT
 from diptych.adapters.sqlite.records import begin_change, change_of, find_key, of_collection
 from diptych.adapters.sqlite.rows import ONE_OF
 from diptych.adapters.sqlite.threads import SqliteThreads
-from diptych.core.collections.ports import MISSING_AT_ONCE
+from diptych.core.collections.stored.ports import MISSING_AT_ONCE
 from diptych.core.types import NO_ROWS, Embedding, Embeddings, VectorPage, WrittenVectors
 
 CHUNK = 4_096  # embeddings that are read at once
@@ -37,7 +37,7 @@ class Writing:
 
 
 class SqliteVectorRows:
-    """Satisfies `diptych.core.collections.ports.VectorRows`."""
+    """Satisfies `diptych.core.collections.stored.ports.VectorRows`."""
 
     def __init__(self, threads: SqliteThreads) -> None:
         self._threads = threads

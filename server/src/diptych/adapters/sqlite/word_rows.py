@@ -21,7 +21,7 @@ from diptych.adapters.sqlite.text_index import (
     text_index,
 )
 from diptych.adapters.sqlite.threads import SqliteThreads
-from diptych.core.collections.words import WordQuery
+from diptych.core.collections.metadata.words import WordQuery
 from diptych.core.types import WordMatches
 
 _MATCH = np.dtype([("key", np.int64), ("rank", np.float64)])
@@ -29,7 +29,7 @@ AT_ONCE = 200  # rows that are indexed in one transaction, which takes about 10 
 
 
 class SqliteWords:
-    """Satisfies `diptych.core.collections.ports.WordRows`."""
+    """Satisfies `diptych.core.collections.stored.ports.WordRows`."""
 
     def __init__(self, threads: SqliteThreads, filters: FilterCache) -> None:
         self._threads = threads

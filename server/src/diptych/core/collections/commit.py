@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.ports import Records
 from diptych.core.collections.resolve import ResolvedItem, early_outcome, index_change
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.file_references import FileReferences
+from diptych.core.collections.stored.ports import Records
 from diptych.core.job import JobNote
 from diptych.core.types import AddOutcome, NewRow, PutResult
 from diptych.errors import InputError

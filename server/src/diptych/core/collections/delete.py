@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.indexes import all_missing
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.ports import Records
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.file_references import FileReferences
+from diptych.core.collections.stored.ports import Records
+from diptych.core.collections.upkeep.indexes import all_missing
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.types import NO_ROWS, Deletion, Removed
 from diptych.errors import NotFound, StoreFull

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 
-from diptych.core.collections.collection import Collection
+from diptych.core.collections.stored.collection import Collection
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.job import JobNote
 from diptych.core.types import NewRow, PutResult

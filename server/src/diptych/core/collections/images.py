@@ -5,10 +5,15 @@ import builtins
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
-from diptych.core.collections.collection import Collection
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
-from diptych.core.collections.duplicates import (
+from diptych.core.collections.metadata.checks import check_metadata
+from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.metadata.ordering import OrderBy, cursor_of, place_at
+from diptych.core.collections.registry import CollectionRegistry
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.duplicates import (
     MAX_COMPARED,
     MAX_FOLDED,
     MAX_GROUP_IMAGES,
@@ -16,14 +21,9 @@ from diptych.core.collections.duplicates import (
     DuplicatePage,
     same_pictures,
 )
-from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.metadata.checks import check_metadata
-from diptych.core.collections.metadata.facets import FieldSummary
-from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.metadata.ordering import OrderBy, cursor_of, place_at
-from diptych.core.collections.originals import Originals
-from diptych.core.collections.ports import Records
-from diptych.core.collections.registry import CollectionRegistry
+from diptych.core.collections.stored.file_references import FileReferences
+from diptych.core.collections.stored.originals import Originals
+from diptych.core.collections.stored.ports import Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.fetching.image_urls import ReserveBytes
 from diptych.core.serving.snapshot import Pair

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as changed
 
-from diptych.core.collections.collection import Collection
 from diptych.core.collections.commit import RowCommitter
-from diptych.core.collections.duplicates import picture_hash
-from diptych.core.collections.file_references import Claim, FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.metadata.exif import exif_fields
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome, unchanged_payloads
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.duplicates import picture_hash
+from diptych.core.collections.stored.file_references import Claim, FileReferences
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.job import JobNote
 from diptych.core.serving.version import Version

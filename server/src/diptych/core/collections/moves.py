@@ -4,11 +4,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.index_upkeep import IndexUpkeep
-from diptych.core.collections.indexes import Indexes, all_missing
-from diptych.core.collections.ports import Records
-from diptych.core.collections.reembed import Pace, Reembedder
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import Records
+from diptych.core.collections.upkeep.index_upkeep import IndexUpkeep
+from diptych.core.collections.upkeep.indexes import Indexes, all_missing
+from diptych.core.collections.upkeep.reembed import Pace, Reembedder
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.concurrency.shared import Shared
 from diptych.core.serving.snapshot import Pair, Serving

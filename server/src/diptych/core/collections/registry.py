@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
-from diptych.core.collections.collection import Collection
 from diptych.core.collections.delete import Deletions
-from diptych.core.collections.exif_reading import ExifReading
-from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.ids import collection_not_found
-from diptych.core.collections.index_upkeep import IndexUpkeep
-from diptych.core.collections.indexes import Indexes
-from diptych.core.collections.ports import ImageStore, Records
-from diptych.core.collections.reembed import Pace, Reembedder
-from diptych.core.collections.word_upkeep import index_words
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.file_references import FileReferences
+from diptych.core.collections.stored.ids import collection_not_found
+from diptych.core.collections.stored.ports import ImageStore, Records
+from diptych.core.collections.upkeep.exif_reading import ExifReading
+from diptych.core.collections.upkeep.index_upkeep import IndexUpkeep
+from diptych.core.collections.upkeep.indexes import Indexes
+from diptych.core.collections.upkeep.reembed import Pace, Reembedder
+from diptych.core.collections.upkeep.word_upkeep import index_words
 from diptych.core.concurrency.shared import Shared
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.ports import Metrics

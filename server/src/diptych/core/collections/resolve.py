@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diptych.core.collections.ids import check_id, content_id, sha256_of
 from diptych.core.collections.metadata.reserved import check_given, lacks_given, same_metadata
+from diptych.core.collections.stored.ids import check_id, content_id, sha256_of
 from diptych.core.job import JobNote
 from diptych.core.types import (
     NO_ROWS,

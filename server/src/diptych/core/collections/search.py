@@ -9,15 +9,15 @@ import numpy as np
 
 from diptych.bundle.calibration import RECOMMENDED_RELEVANCE, QueryKind
 from diptych.core.classification.scoring import normalised
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
-from diptych.core.collections.fusion import Match
 from diptych.core.collections.metadata.facets import Facet, count_facets
 from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.metadata.ordering import OrderBy, in_order
-from diptych.core.collections.searcher import SearchTarget
+from diptych.core.collections.metadata.words import WordQuery, matched_fields, parse_words
+from diptych.core.collections.ranking.fusion import Match
+from diptych.core.collections.ranking.searcher import SearchTarget
 from diptych.core.collections.service import Collections
-from diptych.core.collections.words import WordQuery, matched_fields, parse_words
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.duplicates import MAX_FOLDED, Collapse
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.serving.snapshot import Pair, Serving, Snapshot

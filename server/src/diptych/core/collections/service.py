@@ -8,21 +8,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from diptych.core.collections.collection import Collection, PairChanged
 from diptych.core.collections.delete import Deletions
-from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes, fold_same_picture
-from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.images import CollectionImages
 from diptych.core.collections.ingest import Ingest
+from diptych.core.collections.metadata.words import WordQuery
 from diptych.core.collections.moves import Moves
-from diptych.core.collections.nearest import Finder, Nearest
-from diptych.core.collections.originals import Originals
-from diptych.core.collections.ports import Records
+from diptych.core.collections.ranking.nearest import Finder, Nearest
+from diptych.core.collections.ranking.searcher import SearchTarget
 from diptych.core.collections.registry import CollectionRegistry
-from diptych.core.collections.searcher import SearchTarget
+from diptych.core.collections.stored.collection import Collection, PairChanged
+from diptych.core.collections.stored.duplicates import Collapse, fold_near, fold_same_bytes, fold_same_picture
+from diptych.core.collections.stored.file_references import FileReferences
+from diptych.core.collections.stored.ids import check_collection_name
+from diptych.core.collections.stored.originals import Originals
+from diptych.core.collections.stored.ports import Records
 from diptych.core.collections.vectors import VectorIngest
-from diptych.core.collections.words import WordQuery
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.vector_checks import check_origin
 from diptych.core.job import JobNote

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.core.collections.collection import Collection
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome
+from diptych.core.collections.stored.collection import Collection
 from diptych.core.encoding.vector_checks import check_vector
 from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector
 from diptych.errors import InputError, InvalidValue

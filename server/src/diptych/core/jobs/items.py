@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from diptych.core.collections.ids import check_id
 from diptych.core.collections.metadata.checks import json_kind
 from diptych.core.collections.metadata.reserved import FILE, check_given, file_metadata
+from diptych.core.collections.stored.ids import check_id
 from diptych.core.job import JobItem
 from diptych.errors import InputError, InvalidValue, TooLarge
 from diptych.tar import Member, Read, members

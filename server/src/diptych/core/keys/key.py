@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
-from diptych.core.collections.ids import check_collection_name, collection_not_found
+from diptych.core.collections.stored.ids import check_collection_name, collection_not_found
 from diptych.errors import Forbidden, InvalidValue
 
 Scope = Literal["read", "write", "admin"]

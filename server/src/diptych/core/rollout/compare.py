@@ -11,10 +11,10 @@ from itertools import chain, zip_longest
 import numpy as np
 
 from diptych.bundle.manifest import COSINE_BOUNDS
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.ports import Rows, VectorRows
-from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import Rows, VectorRows
+from diptych.core.collections.upkeep.reembed import Pace
 from diptych.core.rollout.comparison import (
     ChangedQuery,
     CollectionComparison,

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.reembed import Pace
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.upkeep.reembed import Pace
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.types import PreviousVersion
 from diptych.core.serving.snapshot import Pair

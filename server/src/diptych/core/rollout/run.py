@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.ports import VectorRows
-from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import VectorRows
+from diptych.core.collections.upkeep.reembed import Pace
 from diptych.core.concurrency.shared import Shared
 from diptych.core.rollout.compare import Compare, Moving, require_coverage
 from diptych.core.rollout.ports import Bundles, FreeSpace, RolloutStore

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from diptych.core.collections.reembed import Pace
+from diptych.core.collections.upkeep.reembed import Pace
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.types import Embedding, TextOutcome
 from diptych.errors import DiptychError, InputError, Overloaded

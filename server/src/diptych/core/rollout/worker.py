@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.reembed import Pace
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.upkeep.reembed import Pace
 from diptych.core.ports import Metrics
 from diptych.core.rollout.known import KnownRollouts
 from diptych.core.rollout.previous import KeptVersion

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
-from diptych.core.collections.duplicates import MAX_GROUP_IMAGES, DuplicatePage
 from diptych.core.collections.metadata import facets
 from diptych.core.collections.metadata.facets import (
     MAX_FIELDS,
@@ -16,6 +15,7 @@ from diptych.core.collections.metadata.facets import (
     FieldKind,
 )
 from diptych.core.collections.metadata.filter_parser import parse_filter
+from diptych.core.collections.stored.duplicates import MAX_GROUP_IMAGES, DuplicatePage
 from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of

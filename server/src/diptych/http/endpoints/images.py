@@ -9,7 +9,7 @@ from starlette.responses import Response
 from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
 from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.collections.metadata.ordering import Direction
-from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
+from diptych.core.collections.stored.originals import THUMBNAIL_SIZES_PX
 from diptych.core.types import ImageRecord
 from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect

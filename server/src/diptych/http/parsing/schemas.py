@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from diptych.core.classification.label_checks import MAX_LABEL_CHARS, MAX_TEMPLATE_CHARS
-from diptych.core.collections.ids import COLLECTION, IMAGE_ID
 from diptych.core.collections.metadata.filter_parser import MAX_CLAUSES, MAX_DEPTH, MAX_IN_VALUES
+from diptych.core.collections.stored.ids import COLLECTION, IMAGE_ID
 from diptych.core.limits import Limits
 from diptych.http.parsing.json_images import ANY_DATA_URI
 

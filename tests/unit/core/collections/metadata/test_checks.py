@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.ids import check_collection_name, check_id, content_id, sha256_of
 from diptych.core.collections.metadata.checks import check_metadata, merge_patch
+from diptych.core.collections.stored.ids import check_collection_name, check_id, content_id, sha256_of
 from diptych.errors import InvalidValue, TooLarge
 
 # The examples of RFC 7396, appendix A, whose patch and target are objects.

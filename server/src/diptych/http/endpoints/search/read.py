@@ -5,11 +5,11 @@ from functools import partial
 
 from fastapi import Request
 
-from diptych.core.collections.duplicates import MAX_FOLDED
 from diptych.core.collections.metadata.filter_parser import parse_filter, parse_path
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.metadata.ordering import OrderBy
 from diptych.core.collections.search import MAX_COLLECTIONS, MAX_SORTED, SearchInput, WeightedQuery
+from diptych.core.collections.stored.duplicates import MAX_FOLDED
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.types import StoredImage

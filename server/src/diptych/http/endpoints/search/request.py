@@ -15,8 +15,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from diptych.bundle.calibration import RECOMMENDED_RELEVANCE
-from diptych.core.collections.fusion import Match
 from diptych.core.collections.metadata.ordering import Direction
+from diptych.core.collections.ranking.fusion import Match
 from diptych.core.collections.search import MAX_COLLECTIONS, MAX_SORTED
 from diptych.http.parsing import schemas
 from diptych.http.parsing.request_models import (

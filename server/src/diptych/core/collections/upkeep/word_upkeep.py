@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.ports import WordRows
-from diptych.core.collections.reembed import Pace
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import WordRows
+from diptych.core.collections.upkeep.reembed import Pace
 from diptych.errors import DiptychError, NotFound
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.index_upkeep import index_name, index_title
-from diptych.core.collections.ports import Records, VectorRows
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import Records, VectorRows
+from diptych.core.collections.upkeep.index_upkeep import index_name, index_title
 from diptych.core.concurrency.shared import Shared
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.serving.live_index import LiveIndex

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from diptych.bundle.image.exif import Exif
-from diptych.core.collections.collection import Collection
 from diptych.core.collections.metadata.exif import exif_fields
-from diptych.core.collections.ports import HeaderReader, ImageStore, Records
-from diptych.core.collections.reembed import Pace
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import HeaderReader, ImageStore, Records
+from diptych.core.collections.upkeep.reembed import Pace
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.types import ExifLevel, Metadata
 from diptych.errors import InputError, NotFound, StoreError, StoreUnavailable

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.collections.nearest import Finder, Nearest
-from diptych.core.collections.searcher import NO_MATCHES, Candidates
+from diptych.core.collections.ranking.nearest import Finder, Nearest
+from diptych.core.collections.ranking.searcher import NO_MATCHES, Candidates
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.types import WordMatches
 from diptych.errors import NotReady

@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import numpy as np
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.index_texts import texts_of
-from diptych.core.collections.ports import Records
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import Records
+from diptych.core.collections.upkeep.index_texts import texts_of
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.serving.snapshot import Pair, Serving

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.originals import MADE_AT_ONCE, Originals
+from diptych.core.collections.stored.originals import MADE_AT_ONCE, Originals
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.errors import StoreFull
 

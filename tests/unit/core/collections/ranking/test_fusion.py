@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.core.collections.fusion import N_FUSED, fused
+from diptych.core.collections.ranking.fusion import N_FUSED, fused
 
 
 def ranking(words: list[int], meaning: list[int], n_fitting: int, end: int = 10_000) -> list[int]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from diptych.core.collections.ports import ImageStore, Records
+from diptych.core.collections.stored.ports import ImageStore, Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.log_throttle import LogThrottle
 from diptych.core.types import ImageRecord

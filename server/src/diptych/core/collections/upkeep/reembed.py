@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.ports import ImageStore, Records
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import ImageStore, Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.serving.snapshot import Pair

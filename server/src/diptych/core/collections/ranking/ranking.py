@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diptych.core.collections.fusion import N_FUSED, Match, fused
-from diptych.core.collections.searcher import Candidates
+from diptych.core.collections.ranking.fusion import N_FUSED, Match, fused
+from diptych.core.collections.ranking.searcher import Candidates
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.types import Embedding, Keys
 

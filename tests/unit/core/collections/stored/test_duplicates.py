@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.core.collections.duplicates import (
+from diptych.core.collections.stored.duplicates import (
     fold_near,
     fold_same_bytes,
     fold_same_picture,
@@ -18,7 +18,7 @@ from diptych.core.collections.duplicates import (
 from diptych.core.types import Duplicate, Hit, ImageContent
 from support.pictures import encoded
 
-GALLERY = Path(__file__).parents[4] / "server" / "gallery"
+GALLERY = Path(__file__).parents[5] / "server" / "gallery"
 DRAWINGS = sorted(GALLERY.glob("*.png"))
 
 

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from diptych.core.collections.fusion import N_FUSED, Match, are_among
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.ports import Rows
-from diptych.core.collections.ranking import ranking_of
-from diptych.core.collections.searcher import Candidates, Searcher, SearchTarget
+from diptych.core.collections.ranking.fusion import N_FUSED, Match, are_among
+from diptych.core.collections.ranking.ranking import ranking_of
+from diptych.core.collections.ranking.searcher import Candidates, Searcher, SearchTarget
+from diptych.core.collections.stored.ports import Rows
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.timing import noted
 from diptych.core.types import Embedding, Hit, Keys, MatchedBy

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diptych.core.collections.metadata.filter_parser import parse_filter
-from diptych.core.collections.searcher import Candidates, IndexSearcher, SearchTarget
+from diptych.core.collections.ranking.searcher import Candidates, IndexSearcher, SearchTarget
 from diptych.core.types import PassingKeys, WordMatches
 
 FILTER = parse_filter({"n": 1})

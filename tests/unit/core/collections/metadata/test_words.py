@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.words import (
+from diptych.core.collections.metadata.words import (
     BREAK,
     MAX_QUERY_TOKENS,
     MAX_TOKEN_CHARS,

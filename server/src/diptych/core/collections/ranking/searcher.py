@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from diptych.core.collections.collection import Collection
-from diptych.core.collections.fusion import are_among
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.ports import FilteredRows, Rows
+from diptych.core.collections.ranking.fusion import are_among
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.ports import FilteredRows, Rows
 from diptych.core.serving.live_index import LiveIndex
 from diptych.core.timing import noted
 from diptych.core.types import Embedding, Keys, PassingKeys, WordMatches

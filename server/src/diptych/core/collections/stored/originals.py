@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from diptych.core.collections.duplicates import picture_hash
-from diptych.core.collections.ports import ImageStore, Records, Thumbnailer
+from diptych.core.collections.stored.duplicates import picture_hash
+from diptych.core.collections.stored.ports import ImageStore, Records, Thumbnailer
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.log_throttle import LogThrottle

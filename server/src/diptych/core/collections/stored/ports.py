@@ -19,7 +19,7 @@ from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.metadata.ordering import OrderBy, Place
-from diptych.core.collections.words import WordQuery
+from diptych.core.collections.metadata.words import WordQuery
 from diptych.core.job import JobNote
 from diptych.core.types import (
     CollectionInfo,

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import PurePath
 
 from diptych.core.collections.metadata.reserved import FILE, file_path
-from diptych.core.collections.ports import Rows
+from diptych.core.collections.stored.ports import Rows
 from diptych.core.types import ImageRecord, Metadata
 
 N_NAMES, N_NOUNS = 300, 200
@@ -52,7 +52,7 @@ def _chosen_for(records: Sequence[ImageRecord]) -> dict[str, list[str]]:
 @cache
 def nouns() -> list[str]:
     """The texts of the file `nouns.txt`."""
-    lines = (files("diptych.core.collections") / "nouns.txt").read_text(encoding="utf-8").splitlines()
+    lines = (files("diptych.core.collections.upkeep") / "nouns.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 

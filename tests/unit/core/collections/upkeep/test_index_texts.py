@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from diptych.core.collections.index_texts import N_NAMES, N_NOUNS, chosen, nouns, texts_of
+from diptych.core.collections.upkeep.index_texts import N_NAMES, N_NOUNS, chosen, nouns, texts_of
 from diptych.core.types import ImageRecord
 
 BANK = [f"{a}{b}" for a in "bcdfghjklmnpqrstvwxz" for b in ("aloo", "eloo", "iloo", "oloo", "uloo")]
