@@ -39,9 +39,9 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Return what has to be set before a check of a database ends."""
     ends = threading.Event()
 
-    def held_up(db: sqlite3.Connection) -> None:
+    def held_up(db: sqlite3.Connection) -> list[str]:
         assert ends.wait(60)
-        require_sound(db)
+        return require_sound(db)
 
     monkeypatch.setattr(threads, "require_sound", held_up)
     yield ends
@@ -60,9 +60,9 @@ def late_check(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         return call
 
-    def late(db: sqlite3.Connection) -> None:
+    def late(db: sqlite3.Connection) -> list[str]:
         assert is_awaited.wait(60)
-        require_sound(db)
+        return require_sound(db)
 
     for name in ("require_sound", "write", "close"):
         monkeypatch.setattr(SqliteThreads, name, noted(getattr(SqliteThreads, name)))
