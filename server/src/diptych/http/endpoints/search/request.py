@@ -149,7 +149,11 @@ class SearchRequest(SearchOptions):
             {"query": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.5}], "facets": ["year"]},
             {"query": {"image": schemas.EXAMPLE_URI}, "k": 5},
             {"query": {"text": "grandma 1987"}, "match": "both"},
-            {"query": {"text": "a cat"}, "order_by": {"field": "exif.taken_at", "direction": "desc"}},
+            {
+                "query": {"text": "grandma"},
+                "match": "words",
+                "order_by": {"field": "exif.taken_at", "direction": "desc"},
+            },
         )
     )
 
