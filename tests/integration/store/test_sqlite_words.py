@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.core.collections.test_words import HOSTILE
 
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.metadata.words import parse_words
 from diptych.core.types import Metadata, NewRow, VersionRef, WordMatches
 from diptych.errors import NotFound
 from support.word_index import disagreeing_words
+from unit.core.collections.metadata.test_words import HOSTILE
 
 REF = VersionRef("tiny", 1, "1111")
 CONTENT_ID = "0123456789abcdef" * 2
