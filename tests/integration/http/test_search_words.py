@@ -46,6 +46,13 @@ def hits(found: dict[str, Any]) -> dict[str, tuple[list[str], list[str]]]:
     return {hit["id"]: (hit["matched"], hit["matched_fields"]) for hit in found["hits"]}
 
 
+@pytest.mark.parametrize("text", ['"red sofa"', "“red sofa”", "red sofa*", '"red sofa"*'])
+def test_meaning_is_that_of_the_text_without_the_syntax_of_words(client: TestClient, text: str) -> None:
+    meant = {hit["id"]: hit["cosine"] for hit in search(client, "red sofa")["hits"]}
+    assert {hit["id"]: hit["cosine"] for hit in search(client, text, match="both")["hits"]} == meant
+    assert {hit["id"]: hit["cosine"] for hit in search(client, text)["hits"]} != meant  # as it is
+
+
 def test_words_find_the_images_that_carry_them(client: TestClient) -> None:
     found = search(client, match="words")
     assert hits(found) == {"p1": (["words"], ["caption"]), "p2": (["words"], ["caption"])}

@@ -12,7 +12,7 @@ from diptych.core.classification.scoring import normalised
 from diptych.core.collections.metadata.facets import Facet, count_facets
 from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.metadata.ordering import OrderBy, in_order
-from diptych.core.collections.metadata.words import WordQuery, matched_fields, parse_words
+from diptych.core.collections.metadata.words import WordQuery, matched_fields, parse_words, without_syntax
 from diptych.core.collections.ranking.fusion import Match
 from diptych.core.collections.ranking.searcher import SearchTarget
 from diptych.core.collections.service import Collections
@@ -110,7 +110,7 @@ async def search_images(
     names, words = _names(request.collections), words_of(request.queries, request.match)
     searched = [collections[name] for name in names]
     _pairs(searched, serving.current)  # checked before anything is fetched
-    placed = [_placed(one, names) for one in request.queries]
+    placed = [_placed(one, names) for one in _as_meant(request)]
     queries: Sequence[FetchedQuery] = await image_urls.fetched(placed, "query", reserve)
     search = _Search(request, names, searched, queries, words, serving, collections)
     for _ in range(ATTEMPTS):
@@ -127,6 +127,16 @@ def _names(requested: Sequence[str]) -> list[str]:
     if len(names) > MAX_COLLECTIONS:
         raise TooLarge(f"{len(names)} collections, limit is {MAX_COLLECTIONS}", "collections")
     return names
+
+
+def _as_meant(request: SearchInput) -> list[WeightedQuery]:
+    """The queries as the model reads them: without the syntax of words, where words count."""
+    return [
+        replace(one, query=without_syntax(one.query))
+        if isinstance(one.query, str) and request.match != "meaning"
+        else one
+        for one in request.queries
+    ]
 
 
 def _placed(queried: WeightedQuery, names: Sequence[str]) -> FetchedQuery | ImageUrl:

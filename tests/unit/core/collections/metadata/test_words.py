@@ -15,6 +15,7 @@ from diptych.core.collections.metadata.words import (
     matched_fields,
     parse_words,
     tokens,
+    without_syntax,
 )
 
 CONTENT_ID = "0123456789abcdef" * 2
@@ -62,6 +63,10 @@ HOSTILE = [
         ("Äpfel, Straße, ÉCOLE, Malmö", "apfel strasse ecole malmo"),
         ("e\u0301cole \ufb01ne \uff23\uff21\uff34 \uff11\uff12", "ecole fine cat 12"),
         ("İstanbul ΆΘΗΝΑ Ёлка", "istanbul αθηνα елка"),
+        (
+            "Øresund Łódź Đà Nẵng Ærø œuvre ŒUVRE Diyarbakır Ǿ",
+            "oresund lodz da nang aero oeuvre oeuvre diyarbakir o",
+        ),
         ("co\u00adop \ufeffword a\u200db", "coop word ab"),
         ("IMG_1234.jpg DSC01234 2024-05-01", "img 1234 jpg dsc01234 2024 05 01"),
         ("猫が東京にいる。", "猫 が 東 京 に い る"),
@@ -77,6 +82,7 @@ HOSTILE = [
         ("葛\U000e0100 猫\ufe0f क्\u200dष", "葛 猫 क्ष"),
         ("🐱 ☃ ©", ""),
         ("cat🐱dog", "cat dog"),
+        ("black\u200bcat", "black cat"),
         ("\ud800a\0b", "a b"),
     ],
 )
@@ -107,11 +113,17 @@ def test_long_tokens_are_cut_alike_in_images_and_queries() -> None:
         ('"Black cat" dog', ["black cat", "dog"]),
         ('"black cat', ["black cat"]),
         ('dog"black cat"', ["dog", "black cat"]),
+        ("“hot dog” „red cat“ «a b» « c d » ‹e f› ”g h”", ["hot dog", "red cat", "a b", "c d", "e f", "g h"]),
+        ("‘hot dog’ ‚red cat‘ ‘dog’s tail’*", ["hot dog", "red cat", "dog s tail*"]),
+        ("don’t dogs’ tails", ["don t", "dogs", "tails"]),
+        ("rock’n’roll o‘clock it’s", ["rock n roll", "o clock", "it s"]),
+        ("‘90s cars", ["90s", "cars"]),
         ("moun* lake", ["moun*", "lake"]),
         ('"black moun*" "red l"*', ["black moun*", "red l*"]),
         ("IMG_1234", ["img 1234"]),
         ("IMG_1234.JPG img_1.heic*", ["img 1234", "img 1*"]),
         ("don't e-mail", ["don t", "e mail"]),
+        ("black\u200bcat", ["black", "cat"]),
         ("cats,dogs;birds (fish)", ["cats", "dogs", "birds", "fish"]),
         ("東京 猫", ["東 京", "猫"]),
         ("東京、大阪\uff0c京都", ["東 京", "大 阪", "京 都"]),
@@ -133,6 +145,23 @@ def test_only_the_first_tokens_of_a_query_count() -> None:
     assert [one.tokens[0] for one in parse_words(" ".join(words)).phrases] == words[:MAX_QUERY_TOKENS]
     (phrase,) = parse_words(f'"{" ".join(words)}"*').phrases
     assert phrase == Phrase(tuple(words[:MAX_QUERY_TOKENS]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"full moon"', "full moon"),
+        ('a "full moon" over the “black sea”', "a full moon over the black sea"),
+        ("mount*", "mount"),
+        ('"red l"* „moun*“', "red l moun"),
+        ("‘hot dog’s’ don’t", "hot dog’s don’t"),
+        ("5*4  metres, it's", "5*4  metres, it's"),
+        ('"', '"'),
+        ('""*', '""*'),
+    ],
+)
+def test_meaning_is_read_without_quotes_and_stars_of_prefixes(text: str, expected: str) -> None:
+    assert without_syntax(text) == expected
 
 
 METADATA: dict[str, Any] = {
@@ -206,3 +235,13 @@ def test_fields_that_carry_a_word_are_named_by_their_paths(text: str, expected: 
 )
 def test_texts_are_found_wherever_they_are(metadata: dict[str, Any]) -> None:
     assert document_of(CONTENT_ID, metadata, None).other == f"x {BREAK} y"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://photos.example.com/a.jpg", " HTTP://example.com/photos ", "s3://photos/1", "file:///photos"],
+)
+def test_values_that_are_urls_are_not_indexed(url: str) -> None:
+    metadata = {"source": url, "all": [url, "x"], "note": f"photos of {url}"}
+    assert document_of(CONTENT_ID, {"source": url, "all": [url, "x"]}, None).other == "x"
+    assert matched_fields(parse_words("photos"), CONTENT_ID, metadata, None) == ["note"]

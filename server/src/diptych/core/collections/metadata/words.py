@@ -28,7 +28,15 @@ _CONTENT_ID = re.compile(r"[0-9a-f]{32}")  # see `ids.content_id`
 _ASCII = {code: char.lower() if (char := chr(code)).isalnum() else " " for code in range(128)}
 # A quoted text, which may lack its end, or a text without spaces; each may end with a `*`.
 _PART = re.compile(r'"([^"]*)(?:"(\*)?|$)|([^\s"]+)')
-_BETWEEN_WORDS = re.compile(r"[,;!?()\[\]{}<>|、。「」『』…]+")
+_ZERO_WIDTH_SPACE = "\N{ZERO WIDTH SPACE}"
+_BETWEEN_WORDS = re.compile(rf"[,;!?()\[\]{{}}<>|、。「」『』…{_ZERO_WIDTH_SPACE}]+")
+_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»‹›", '"'))
+# A text in single quotes. One that stands in a word or follows one is an apostrophe, unless it is the second.
+_IN_SINGLE_QUOTES = re.compile(r"(?<!\w)[‘‚‛]((?:[^‘’]|(?<=\w)’(?=\w))+)[‘’](?!\w)")
+_PREFIX_STAR = re.compile(r'(?<=[\w"])\*+(?!\w)')
+_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://\S*\s*", re.IGNORECASE)
+# Letters that Unicode does not take apart into one of ASCII and a mark.
+_LETTERS = {"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i"}
 # Scripts whose points and accents do not tell words apart, by how Unicode names their letters.
 _WITHOUT_MARKS = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
 # Thai, Lao; Myanmar; Hangul jamo; Khmer; ideographs, kana and Yi; Hangul syllables; the rest of both kinds.
@@ -103,6 +111,7 @@ def parse_words(text: str) -> WordQuery:
 
     All words must occur. Quotes make a phrase; what has no space between does so too, such as `IMG_1234` or
     characters of Chinese; a `*` at the end makes a prefix. The extension of an image file does not count.
+    Typographic quotes are quotes too.
     """
     phrases, n_left = dict[Phrase, None](), MAX_QUERY_TOKENS
     for phrase in _phrases(text):
@@ -112,6 +121,12 @@ def parse_words(text: str) -> WordQuery:
         phrases[Phrase(kept, phrase.is_prefix and kept == phrase.tokens)] = None
         n_left -= len(kept)
     return WordQuery(tuple(phrases))
+
+
+def without_syntax(text: str) -> str:
+    """The text that a model reads of what `parse_words` reads: without quotes and the stars of prefixes."""
+    plain = _PREFIX_STAR.sub("", _with_straight_quotes(text)).replace('"', " ")
+    return text if plain == text else " ".join(plain.split()) or text
 
 
 def document_of(id: str, metadata: Metadata, fields: TextFields) -> Document:
@@ -138,6 +153,8 @@ def matched_fields(query: WordQuery, id: str, metadata: Metadata, fields: TextFi
 @lru_cache(maxsize=65_536)
 def _folded(char: str) -> tuple[_Kind, str]:
     """What a character does to a token, and what stays of it."""
+    if char == _ZERO_WIDTH_SPACE:
+        return "other", ""
     base = unicodedata.normalize("NFD", char)[0]
     category = unicodedata.category(base)
     if category[0] == "M" or category == "Cf" or char == _TATWEEL:
@@ -148,21 +165,27 @@ def _folded(char: str) -> tuple[_Kind, str]:
         return "other", ""
     if any(first <= ord(char) <= last for first, last in _WITHOUT_SPACES):
         return "single", char
-    return ("plain", base) if unicodedata.name(base, "").startswith(_WITHOUT_MARKS) else ("letter", char)
+    if unicodedata.name(base, "").startswith(_WITHOUT_MARKS):
+        return "plain", _LETTERS.get(base, base)
+    return "letter", char
 
 
 def _phrases(text: str) -> Iterator[Phrase]:
-    for quoted, star, plain in _PART.findall(text):
+    for quoted, star, plain in _PART.findall(_with_straight_quotes(text)):
         parts = _BETWEEN_WORDS.split(unicodedata.normalize("NFKC", plain)) if plain else [quoted + star]
         for part in parts:
             if found := tuple(tokens(_EXTENSION.sub("", part.rstrip("* ")))):
                 yield Phrase(found, part.endswith("*"))
 
 
+def _with_straight_quotes(text: str) -> str:
+    return _IN_SINGLE_QUOTES.sub(r'"\1"', text).translate(_QUOTES)
+
+
 def _values(id: str, metadata: Metadata, fields: TextFields) -> Iterator[_Value]:
     for path, key, text in _texts("", "", metadata):
-        if path in _NOT_INDEXED or not (fields is None or _is_chosen(path, fields)):
-            continue
+        if path in _NOT_INDEXED or not (fields is None or _is_chosen(path, fields)) or _URL.fullmatch(text):
+            continue  # the parts of URLs, such as "photo" and "com", would be found everywhere
         if path == FILE:  # as earlier releases stored it: the path
             folder, _, name = text.rpartition("/")
             yield _Value(path, "name", _EXTENSION.sub("", name))
