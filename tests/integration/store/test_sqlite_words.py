@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
@@ -268,6 +269,34 @@ def test_cancelled_call_stops_reading(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert len((await store.words.matching(c, parse_words("w1x"))).keys) == 300
+
+    run(tmp_path, story)
+
+
+def test_search_by_words_waits_for_the_one_before_and_nobody_else_waits(tmp_path: Path) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def long_scan(_: sqlite3.Connection) -> None:
+        begun.set()
+        ended.wait()
+
+    async def story(store: SqliteStore, c: int) -> None:
+        await put(store, c, row("a", {"n": "cat"}))
+        first = asyncio.create_task(store.threads.scan(long_scan))
+        try:
+            await asyncio.to_thread(begun.wait)
+            cancelled, last = (
+                asyncio.create_task(store.words.matching(c, parse_words("cat"))) for _ in range(2)
+            )
+            assert await asyncio.gather(*(store.rows.keys(c) for _ in range(20))) == [[1]] * 20
+            assert not (cancelled.done() or last.done())
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+        finally:
+            ended.set()
+        await first
+        assert len((await last).keys) == 1
 
     run(tmp_path, story)
 

@@ -1,4 +1,4 @@
-"""Runs SQLite work outside the event loop, with one writer and several readers."""
+"""Runs SQLite work outside the event loop, with one writer, several readers, and one for long scans."""
 
 import asyncio
 import errno
@@ -78,6 +78,7 @@ class SqliteThreads:
         self._local = threading.local()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
+        self._scanner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-scan")
         if read_only:
             self._require_no_log()
         else:
@@ -122,6 +123,13 @@ class SqliteThreads:
         """Run `work` on a read-only connection. All of its statements see the same commit."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
 
+    async def scan(self, work: Work[Result]) -> Result:
+        """As `read`, for work that may take a second: one at a time, so that it never keeps readers busy.
+
+        A caller that is cancelled leaves the queue.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, self._query, work)
+
     def write_now(self, work: Work[Result], *, step: AnyStep = "commit", makes_room: bool = False) -> Result:
         """As `write`, but blocking."""
         return self._writer.submit(self._transact, work, step, makes_room).result()
@@ -147,6 +155,7 @@ class SqliteThreads:
         """Finish submitted work, write the log into the database, then close the file. Blocking."""
         self._writer.shutdown()
         self._readers.shutdown()
+        self._scanner.shutdown()
         for db in self._connections:  # the last one removes the log, unless another process reads it
             db.close()
 

@@ -36,7 +36,10 @@ class SqliteWords:
         self._filters = filters
 
     async def matching(self, c: int, query: WordQuery) -> WordMatches:
-        """All rows that match, best first by bm25. Cancelling the call ends the scan. Raises NotFound."""
+        """All rows that match, best first by bm25. Raises NotFound.
+
+        One search reads at a time. Cancelling the call ends its scan.
+        """
         stop, n_clears = threading.Event(), self._filters.n_clears
 
         def work(db: sqlite3.Connection) -> WordMatches:
@@ -53,7 +56,7 @@ class SqliteWords:
             )
 
         try:
-            return await self._threads.read(work)
+            return await self._threads.scan(work)
         finally:
             stop.set()
 
