@@ -94,6 +94,26 @@ def test_reads_work_and_leave_the_data_folder_as_it_is(folder: Path) -> None:
     assert state_of(folder / "data") == before
 
 
+def test_words_that_are_not_indexed_are_said_to_need_a_server_that_may_write(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "data" / DATABASE)) as db, db:
+        (c,) = db.execute("SELECT number FROM collections WHERE name = 'pets'").fetchone()
+        db.execute("UPDATE collections SET unindexed_until = 99 WHERE number = ?", (c,))
+        db.execute(f"DELETE FROM words_{c}")
+    with running_app(folder, read_only=True) as client:
+        query = {"q": "red", "collection": "pets"}
+        refused = client.get("/search", params={**query, "match": "words"})
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:diptych:error:store-read-only")
+        assert "the words of 0 of 3 images of collection 'pets'" in refused.json()["detail"]
+        assert "start a server once that may write" in refused.json()["detail"]
+        assert "retry-after" not in refused.headers
+        found = client.get("/search", params={**query, "match": "both"}).json()
+        assert (found["hits"][0]["id"], found["words_incomplete"]) == ("red", True)
+    with running_app(folder) as client:
+        wait_until(lambda: client.get("/collections/pets").json()["n_text_indexed"] == 3)
+        found = client.get("/search", params={**query, "match": "words"}).json()
+        assert ([hit["id"] for hit in found["hits"]], found["words_incomplete"]) == (["red"], False)
+
+
 def test_folder_that_this_user_may_not_write_is_served(folder: Path, tmp_path: Path) -> None:
     data_dir, log_file = folder / "data", tmp_path / "server.log"
     everything = [data_dir, *data_dir.rglob("*")]

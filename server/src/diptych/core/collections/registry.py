@@ -219,7 +219,6 @@ class CollectionRegistry:
             pair.index.failed |= pair.index.without_image  # their vectors are damaged or lost
             pair.index.without_image.clear()
             self._serving.set_current(collection.number, pair)
-        collection.shows_part = self._read_only
         collection.report_metrics()
 
     async def _open_anew(self, collection: Collection, reason: str) -> None:
@@ -289,6 +288,7 @@ class CollectionRegistry:
             keep=info.keep,
             text_fields=info.text_fields,
             stored=info.ref,
+            read_only=self._read_only,
         )
         self._collections[collection.name] = collection
         if pair is not None:

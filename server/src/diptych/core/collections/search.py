@@ -104,6 +104,7 @@ async def search_images(
 
     Raises NotFound for an unknown collection before it encodes anything; Conflict when one is not served;
     NotReady while one is loaded or embedded, and while its words are indexed, where they alone find hits;
+    StoreReadOnly instead if nothing will index them;
     InvalidValue when the vectors of the collections may not be compared, for a bound or an order where
     relevance is unknown, and as words_of; the error of a bad query, with its name.
     """

@@ -19,7 +19,9 @@ FURTHER = {8: 0.1}  # that meaning does not find
 
 
 def target(name: str, *, asks_words: bool) -> Any:
-    return SimpleNamespace(name=name, collection=SimpleNamespace(name=name), asks_words=asks_words)
+    return SimpleNamespace(
+        name=name, collection=SimpleNamespace(name=name, read_only=False), asks_words=asks_words
+    )
 
 
 class FakeStore:

@@ -15,7 +15,7 @@ from diptych.core.collections.stored.ports import Rows
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.timing import noted
 from diptych.core.types import Embedding, Hit, Keys, MatchedBy
-from diptych.errors import NotReady
+from diptych.errors import NotReady, StoreReadOnly
 
 Found = TypeVar("Found")
 
@@ -67,8 +67,8 @@ class Finder:
         Targets have matches unless `match` is "meaning". `relevance` judges hits among the images that pass
         the filter, and leaves out those below `min_relevance` that do not carry the words. The indexes stay
         open until all of them have answered. Store and index change one after the other, so a search at the
-        time of a change may miss an image. Raises NotFound once a collection is dropped, and NotReady where
-        words alone are searched before those of all images are indexed.
+        time of a change may miss an image. Raises NotFound once a collection is dropped, and NotReady or
+        StoreReadOnly where words alone are searched and those of some images are not indexed.
         """
         end = offset + k
         n = {"meaning": end, "both": max(end, N_FUSED), "words": 1}[match]  # the best one judges the others
@@ -145,11 +145,18 @@ def raised_or(found: Found | BaseException) -> Found:
 
 def _require_indexed(targets: Sequence[SearchTarget], candidates: Sequence[Candidates]) -> None:
     for target, one in zip(targets, candidates, strict=True):
-        if one.words.n_indexed < one.words.n_images:
-            raise NotReady(
-                f"the words of {one.words.n_indexed:,} of {one.words.n_images:,} images of collection "
-                f"{target.collection.name!r} are indexed: until all are, search with match meaning or both"
+        if one.words.n_indexed >= one.words.n_images:
+            continue
+        progress = (
+            f"the words of {one.words.n_indexed:,} of {one.words.n_images:,} images of collection "
+            f"{target.collection.name!r} are indexed"
+        )
+        if target.collection.read_only:
+            raise StoreReadOnly(
+                f"{progress}, and this server is read-only: start a server once that may write to the data "
+                "folder, until all are, or search with match meaning or both"
             )
+        raise NotReady(f"{progress}: until all are, search with match meaning or both")
 
 
 def _matched(has_words: bool, fits: bool) -> tuple[MatchedBy, ...]:

@@ -42,7 +42,7 @@ class Collection:
     stays: str = ""  # why it does not follow the version that the server serves
     reason: str = ""  # why it is not served, or why embedding ended early
     n_expected: int = 0  # while loading: images it will have; searches wait for them
-    shows_part: bool = False  # searches see what the index has: nothing will embed what it lacks
+    read_only: bool = False  # searches see what is there: nothing will be embedded or indexed
     dropped: bool = False
 
     @property
@@ -156,7 +156,7 @@ class Collection:
     def _state(self, pair: Pair | None) -> CollectionState:
         if pair is None:
             return "unserved"
-        return "embedding" if pair.index.pending and not self.shows_part else "ready"
+        return "embedding" if pair.index.pending and not self.read_only else "ready"
 
     def _progress(self, pair: Pair) -> str:
         because = f" ({self.reason})" if self.reason else ""
