@@ -131,6 +131,20 @@ def test_index_of_words_that_disagrees_with_the_rows_is_named_by_the_check_and_m
     assert main(check) == 0
 
 
+def test_image_that_is_indexed_with_other_words_is_named_until_it_is_added_again(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = ["check", "--data-dir", str(data_dir)]
+    run(data_dir, "UPDATE words_1 SET name = 'other' WHERE rowid = 2")
+    assert main(check) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "images damaged in the database: 1 (delete and add them again)",
+        "pets/pet1: its words are not those of its row",
+    ]
+    add(data_dir, {"pet1": b"new"})
+    assert main(check) == 0
+
+
 def test_every_row_vector_and_file_is_compared_with_its_checksum(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

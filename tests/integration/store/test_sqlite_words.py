@@ -1,7 +1,6 @@
 """The words of images in the SQLite store: which rows match, in what order, and that they agree with rows."""
 
 import asyncio
-import json
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
@@ -379,6 +378,7 @@ def test_read_only_store_finds_words(tmp_path: Path) -> None:
 
 def test_disagreeing_words_are_seen_by_these_tests(tmp_path: Path) -> None:
     run(tmp_path, three_rows)
-    metadata = json.dumps({"n": "other"})
-    change(tmp_path, f"UPDATE images SET metadata = '{metadata}' WHERE key = 2")
+    change(tmp_path, "UPDATE words_1 SET other = 'else' WHERE rowid = 2")
     assert disagreeing_words(tmp_path) == ["mine/b"]
+    change(tmp_path, "UPDATE collections SET unindexed_until = 1")  # its turn has not come
+    assert disagreeing_words(tmp_path) == ["mine", "mine/b"]

@@ -58,11 +58,13 @@ class LostImage:
 
 @dataclass(frozen=True)
 class DamagedImage:
-    """An image whose row, or one of whose vectors, differs from what was written."""
+    """An image whose row, or one of whose vectors, differs from what was written; or that is indexed with
+    other words than those of its row.
+    """
 
     collection: str
     id: str
-    what: Literal["row", "vector"]
+    what: Literal["row", "vector", "words"]
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,8 @@ def check(data_dir: Path, report: Report) -> Outcome:
     report.begin("checking the database", 1)
     with folder.snapshot() as snapshot:
         damaged_words = snapshot.require_sound()
-        damaged = snapshot.damaged_images()
+        words = (one for one in snapshot.differing_words() if one.collection not in damaged_words)
+        damaged = (*snapshot.damaged_images(), *words)
         files = list(snapshot.files())
     report.begin("checking images", len(files))
     faults = faults_of(folder.images.check(files), report)

@@ -123,6 +123,13 @@ class SqliteSnapshot:
             vectors = [DamagedImage(*self._named(key), "vector") for key in keys]
         return (*rows, *vectors)
 
+    def differing_words(self) -> tuple[DamagedImage, ...]:
+        """The images that are indexed with other words than those of their row."""
+        if self.schema_version < WITH_WORDS:
+            return ()
+        with _translated(self._file):
+            return tuple(DamagedImage(*self._named(key), "words") for key in text_index.differing(self._db))
+
     def _named(self, key: int) -> tuple[str, str]:
         """The collection and id of a row, as far as they can be read."""
         query = (

@@ -167,12 +167,29 @@ def faulty(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> dict[int, str
     found = dict[int, str]()
     for (c,) in db.execute("SELECT number FROM collections").fetchall():
         index = text_index(db, c)
-        there = db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (index.table,)).fetchone()
-        if there is None:
+        if _is_missing(db, index):
             found[c] = "missing"
         elif index.table in damaged or not index.is_whole(db):
             found[c] = "damaged"
     return found
+
+
+def differing(db: sqlite3.Connection) -> Iterator[int]:
+    """The keys of rows that are indexed with other words than theirs. Reads all metadata."""
+    for (c,) in db.execute("SELECT number FROM collections").fetchall():
+        index = text_index(db, c)
+        if _is_missing(db, index):
+            continue
+        # Texts as bytes: a damaged one may not be UTF-8 any more, and would make the whole query fail.
+        query = (
+            "SELECT i.key, CAST(i.id AS BLOB), CAST(i.metadata AS BLOB), CAST(w.name AS BLOB),"
+            " CAST(w.caption AS BLOB), CAST(w.other AS BLOB)"
+            f" FROM images i CROSS JOIN {index.table} w ON w.rowid = i.key WHERE i.collection = ?"
+        )
+        for key, id, metadata, *words in db.execute(query, (c,)):
+            document = document_of(id.decode(errors="replace"), _metadata_of(metadata), index.fields)
+            if words != [text.encode() for text in (document.name, document.caption, document.other)]:
+                yield key
 
 
 def mend(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> None:
@@ -186,6 +203,10 @@ def mend(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> None:
         LOG.log(level, "the words of collection %s are indexed again: the index is %s", name, fault)
         begin_again(db, c)
     db.execute("COMMIT")
+
+
+def _is_missing(db: sqlite3.Connection, index: TextIndex) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (index.table,)).fetchone() is None
 
 
 def _metadata_of(text: Any) -> Metadata:

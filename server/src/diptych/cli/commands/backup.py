@@ -60,7 +60,8 @@ def show(done: Outcome, state: str, *, as_json: bool) -> int:
     if done.damaged_images:
         err(f"images damaged in the database: {len(done.damaged_images):,} (delete and add them again)")
     for damaged in done.damaged_images:
-        err(f"{damaged.collection}/{damaged.id}: its {damaged.what} is damaged")
+        fault = "words are not those of its row" if damaged.what == "words" else f"{damaged.what} is damaged"
+        err(f"{damaged.collection}/{damaged.id}: its {fault}")
     for collection in done.damaged_words:
         err(f"{collection}: the index of its words is damaged (the next start of a server makes it again)")
     return 0 if done.is_whole else 1
