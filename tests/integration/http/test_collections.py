@@ -196,12 +196,14 @@ def test_fields_whose_words_are_indexed_are_chosen_and_changed(client: TestClien
     assert (created.status_code, created.json()["text_fields"]) == (201, ["caption", "file.name"])
     for change, fields in [({"keep": "none"}, ["caption", "file.name"]), ({"text_fields": []}, [])]:
         assert client.patch("/collections/chosen", json=change).json()["text_fields"] == fields
+    repeated = client.patch("/collections/chosen", json={"text_fields": ["b", "a.b", "b"]}).json()
+    assert repeated["text_fields"] == ["b", "a.b"]
     changed = client.patch("/collections/chosen", json={"text_fields": None}).json()
     assert (changed["text_fields"], changed["n_text_indexed"]) == (None, 0)
     client.delete("/collections/chosen")
 
 
-@pytest.mark.parametrize("fields", ["caption", [""], [1], ["x" * 201], ["x"] * 101])
+@pytest.mark.parametrize("fields", ["caption", [""], [1], ["x" * 201], ["x"] * 101, ["a..b"], ["b", ".a"]])
 def test_fields_whose_words_are_indexed_must_be_paths(client: TestClient, fields: Any) -> None:
     answer = client.post("/collections", json={"name": "wrong", "text_fields": fields})
     assert (answer.status_code, answer.json()["item"].partition("[")[0]) == (422, "text_fields")

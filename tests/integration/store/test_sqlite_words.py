@@ -336,7 +336,8 @@ def test_index_that_disagrees_with_the_rows_is_made_again(
 
     caplog.set_level("INFO")
     run(tmp_path, story)
-    assert "the words of collection mine are indexed again" in caplog.text
+    again = "" if "DROP TABLE words_1" in statements else " again: the index is damaged"
+    assert f"the words of collection mine are indexed{again}\n" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["CAST('{' AS TEXT)", "CAST(x'7bff' AS TEXT)", "'[\"x\"]'"])

@@ -199,8 +199,10 @@ def mend(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> None:
     db.execute("BEGIN IMMEDIATE")
     for c, fault in found.items():
         (name,) = db.execute("SELECT name FROM collections WHERE number = ?", (c,)).fetchone()
-        level = logging.WARNING if fault == "damaged" else logging.INFO
-        LOG.log(level, "the words of collection %s are indexed again: the index is %s", name, fault)
+        if fault == "damaged":
+            LOG.warning("the words of collection %s are indexed again: the index is damaged", name)
+        else:
+            LOG.info("the words of collection %s are indexed", name)
         begin_again(db, c)
     db.execute("COMMIT")
 

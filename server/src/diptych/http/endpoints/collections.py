@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
-from diptych.core.collections.metadata.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter, parse_path
 from diptych.core.rollout.types import CollectionProgress
 from diptych.core.services import Services
 from diptych.core.types import CollectionChange, CollectionState, CollectionStats, Keep
@@ -352,7 +352,11 @@ async def drop_collection(services: ReadyServices, collection: str, _: NoQuery) 
 
 
 def _chosen(fields: list[str] | None) -> tuple[str, ...] | None:
-    return None if fields is None else tuple(fields)
+    """The fields, each once. Raises InvalidValue naming one that is no path."""
+    if fields is None:
+        return None
+    paths = (parse_path(field, f"text_fields[{i}]") for i, field in enumerate(fields))
+    return tuple(dict.fromkeys(".".join(path) for path in paths))
 
 
 async def _respond(request: Request, services: Services, name: str, status: int = 200) -> Response:
