@@ -71,7 +71,7 @@ export async function search(
     min_relevance: options.minRelevance,
     facets: facets?.length ? facets : undefined,
     collapse: options.collapse,
-    match: options.match,
+    match: options.match === "meaning" ? undefined : options.match, // older servers do not know it
     order_by: options.orderBy === undefined ? undefined : without({ field: options.orderBy, direction: options.direction }),
   });
   return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });

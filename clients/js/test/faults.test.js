@@ -337,6 +337,17 @@ test("a stream of events ends the connection when its reader stops", async () =>
   });
 });
 
+test("a search by meaning names nothing that older servers do not know", async () => {
+  const bodies = [];
+  const fetch = async (url, { body }) => {
+    bodies.push(JSON.parse(body));
+    return Response.json({ hits: [] });
+  };
+  const client = new Client("http://diptych.example.org", { fetch });
+  for (const match of [undefined, "meaning", "both"]) await client.search("red", { match });
+  assert.deepEqual(bodies, [{ query: { text: "red" } }, { query: { text: "red" } }, { query: { text: "red" }, match: "both" }]);
+});
+
 test("calls that cannot be sent are refused before", async () => {
   const client = new Client("http://127.0.0.1:9", { retries: 0 });
   const refused = { kind: "invalid-call", status: 0 };

@@ -17,7 +17,7 @@ import pytest
 from diptych_client import AsyncClient, Client, InvalidCall, Rollout, Unreachable, operations
 from diptych_client.operations import encoding
 from diptych_client.transport import client_options
-from support.fake_api import ACTIVE, ROLLOUT, FakeApi, body, embed_reply, ok, problem
+from support.fake_api import ACTIVE, ROLLOUT, FakeApi, body, embed_reply, ok, problem, search_reply
 from support.image_host import write_certificate
 
 OPERATIONS = [import_module(f"{operations.__name__}.{one.name}") for one in iter_modules(operations.__path__)]
@@ -106,6 +106,16 @@ def test_expiry_of_a_key_without_a_time_zone_is_refused_before_anything_is_sent(
     with pytest.raises(InvalidCall, match=told):
         client_of(api).create_key("ci", expires_at=expires_at)
     assert api.requests == []
+
+
+def test_search_by_meaning_names_nothing_that_older_servers_do_not_know() -> None:
+    api = FakeApi().on("POST /search", search_reply())
+    client = client_of(api)
+    client.search("red")
+    client.search("red", match="meaning")
+    client.search("red", match="words")
+    query = {"query": {"text": "red"}, "k": 10}
+    assert [body(request) for request in api.requests] == [query, query, query | {"match": "words"}]
 
 
 def test_token_of_a_new_key_is_hidden_from_repr() -> None:

@@ -31,6 +31,10 @@ def test_search_prints_a_table_of_hits(monkeypatch: pytest.MonkeyPatch, capsys: 
     command_runner(search, api, monkeypatch)("a cat", "--filter", '{"n": 1}')
     assert capsys.readouterr().out.splitlines()[1] == "1  tom.jpg   0.300  file.folder=pets/cats  6009"
     assert body(api.requests[1])["filter"] == {"n": 1}
+    command_runner(search, api, monkeypatch)(
+        "a cat", "-k", 2, "--match", "meaning"
+    )  # unknown to older servers
+    assert body(api.requests[2]) == body(api.requests[0])
 
 
 def test_parts_of_a_search_are_mixed_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ export async function search(transport, query, options) {
         min_relevance: options.minRelevance,
         facets: facets?.length ? facets : undefined,
         collapse: options.collapse,
-        match: options.match,
+        match: options.match === "meaning" ? undefined : options.match,
         order_by: options.orderBy === undefined ? undefined : without({ field: options.orderBy, direction: options.direction }),
     });
     return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });
