@@ -17,6 +17,14 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 pytestmark = pytest.mark.browser
 N_NOISE = 6
 STRICT = MAP.model_copy(update={"floor": 3.0, "slope": 10.0})  # only its own colour fits a word
+WORDS = {
+    "noise-3": {
+        "place": {"who": "Grandma"},
+        "tags": ["grandma", "sofa"],
+        "a long name of a field": "grandma",
+    },
+    "noise-4": {"a long name of a field that has no end": "grandpa", "tags": "grandpa"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +37,7 @@ def calibrated_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
         with Client(running.url) as client:
             pictures = {colour: picture(colour) for colour in ("red", "blue")}
             pictures |= {f"noise-{i}": noise(i) for i in range(N_NOISE)}
-            metadata = [{"place": {"who": "Grandma"}} if id == "noise-3" else {} for id in pictures]
+            metadata = [WORDS.get(id, {}) for id in pictures]
             client.add(list(pictures.values()), ids=list(pictures), metadata=metadata)
         yield running
 
@@ -49,12 +57,12 @@ def look_for(page: Page, words: str) -> None:
 
 
 def test_hits_that_fit_show_their_relevance_and_a_line_ends_them(page: Page) -> None:
-    expect(page.locator("[data-match]")).to_have_count(0)  # of pictures that nobody searched for
+    expect(page.locator(".match")).to_have_count(0)  # of pictures that nobody searched for
     look_for(page, "red")
     expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures may fit")
     first = page.locator(".tile[data-index='0']")
     expect(first.locator(".caption")).to_have_text("red")
-    expect(first).to_have_attribute("data-match", re.compile(r"\d+ %"))
+    expect(first.locator(".match")).to_have_text(re.compile(r"^id · \d+ %$"))
     expect(page.locator(".grid-line")).to_have_text("Less relevant")
     expect(page.locator(".tile.poor")).to_have_count(1 + N_NOISE)
     line, poor = page.locator(".grid-line").bounding_box(), page.locator(".tile.poor").first.bounding_box()
@@ -81,11 +89,27 @@ def test_a_hit_that_carries_the_word_is_first_and_names_the_field(page: Page) ->
     expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures may fit")
     first = page.locator(".tile[data-index='0']")
     expect(first.locator(".caption")).to_have_text("noise-3")
-    expect(first).to_have_attribute("data-match", "place who")
+    expect(first.locator(".match")).to_have_text("place who +2")
     expect(first.get_by_role("link")).to_have_attribute(
-        "aria-label", re.compile("noise-3, words in place who, relevance")
+        "aria-label", re.compile("noise-3, words in place who, tags, a long name of a field, relevance")
+    )
+    expect(first.get_by_role("link")).to_have_attribute(
+        "title", re.compile("the words are in place who, tags, a long")
     )
     first.click()
-    expect(page.locator("dialog.picture")).to_contain_text("The words are in place who")
+    expect(page.locator("dialog.picture")).to_contain_text("The words are in place who, tags, a long")
     page.get_by_text("This search as code").click()
     expect(page.locator("dialog.picture pre")).to_contain_text('"match":"both"')
+
+
+def test_on_a_phone_the_name_of_a_field_is_no_wider_than_the_picture(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    look_for(page, "grandpa")
+    first = page.locator(".tile[data-index='0']")
+    expect(first.locator(".caption")).to_have_text("noise-4")
+    expect(first.locator(".match")).to_have_text("a long name of a field that has no end +1")
+    tile, match = first.bounding_box(), first.locator(".match").bounding_box()
+    assert tile is not None
+    assert match is not None
+    assert tile["x"] < match["x"] < match["x"] + match["width"] < tile["x"] + tile["width"]
+    assert match["height"] < tile["height"] / 5

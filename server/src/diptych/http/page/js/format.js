@@ -50,9 +50,11 @@ export function creditOf({ metadata }) {
   return [[style, author && `by ${author}`].filter(Boolean).join(" "), licence].filter(Boolean).join(", ");
 }
 
-/** "name, place city": the fields of a hit that carry the words of the query; null if none does. */
-export const wordsIn = ({ matched_fields: fields }) =>
-  fields?.length ? fields.map((path) => path.replaceAll(".", " ")).join(", ") : null;
+/** ["name", "place city"]: the fields of a hit that carry the words of the query. */
+export const fieldsWithWords = ({ matched_fields: fields }) => (fields ?? []).map((path) => path.replaceAll(".", " "));
+
+/** The same as "name, place city"; null if no field carries them. */
+export const wordsIn = (hit) => fieldsWithWords(hit).join(", ") || null;
 
 /** A value of the metadata as one line of text. */
 export const valueText = (value) => (typeof value === "string" ? value : JSON.stringify(value));

@@ -1,6 +1,6 @@
 /** One picture of the grid. A click opens it; while pictures are being selected, a click selects it. */
 
-import { creditOf, nameOf, percent, wordsIn } from "../format.js";
+import { creditOf, fieldsWithWords, nameOf, percent, wordsIn } from "../format.js";
 import { addressOf, readAddress } from "../address.js";
 import { html } from "../html.js";
 import { Picture } from "../parts/thumbnail.js";
@@ -35,17 +35,28 @@ export function Tile({ item, place, poor, selection, open }) {
   const title = [name, creditOf(item), words && `the words are in ${words}`, judgement].filter(Boolean).join("\n");
   const scored = score && `${judged ? "relevance" : "cosine"} ${score}`;
   const byMeaning = !words || item.matched.includes("meaning");  // else its relevance says little
-  const match = [words, byMeaning && score].filter(Boolean).join(" · ");
   return html`
-    <li class=${classes} data-match=${poor || !match ? undefined : match} ...${at}>
+    <li class=${classes} ...${at}>
       <a href=${pictureLink(item.id)} tabindex=${tabindex} title=${title} onClick=${onClick} onKeyDown=${onKeyDown}
          role=${selection.active ? "checkbox" : undefined}
          aria-checked=${selection.active ? String(selected) : undefined}
          aria-label=${[name, words && `words in ${words}`, scored].filter(Boolean).join(", ")}>
         <${Picture} collection=${item.collection} id=${item.id}/>
+        ${!poor && html`<${Match} fields=${fieldsWithWords(item)} score=${byMeaning ? score : null}/>`}
         <span class="caption">${name}</span>
       </a>
     </li>`;
+}
+
+/** "place city +2 · 82 %": the first field that carries the words, how many others do, and the score. */
+function Match({ fields: [first, ...others], score }) {
+  if (!first && !score) return null;
+  const more = others.length > 0 && ` +${others.length}`;
+  return html`
+    <span class="match">
+      ${first && html`<span class="field">${first}</span>`}
+      ${[more, first && score && " · ", score].filter(Boolean).join("")}
+    </span>`;
 }
 
 /** The address of the view as it is, with this picture opened. */
