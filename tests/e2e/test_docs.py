@@ -51,7 +51,7 @@ def test_try_out_sends_the_example_and_shows_a_curl_command_that_works(
     watched: Watched, server: RunningServer
 ) -> None:
     titles = watched.page.locator(".opblock-summary-description").all_inner_texts()
-    assert {"Label images", "Search by words", "Add images to a collection"} <= set(titles)
+    assert {"Label images", "Search by a text", "Add images to a collection"} <= set(titles)
     call = executed(watched.page, "encode-embed")
     expect(call.locator(".live-responses-table .response .response-col_status")).to_contain_text("200")
     command = call.locator(".curl-command .curl").inner_text().replace("\\\n", " ")

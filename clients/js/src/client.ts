@@ -128,7 +128,8 @@ export class Client {
   }
 
   /**
-   * Find images by words, by an image, by one of their own, or by a weighted mix, best first.
+   * Find images by a text, by an image, by one of their own, or by a weighted mix, best first; with `match` also by
+   * words of their names and metadata.
    *
    * @example
    * await client.search("a cat", { collection: "pets", filter: { year: { gte: 2020 } } });

@@ -1,4 +1,4 @@
-/** `search`: images of collections by words, by an image, by one of their own, or by a weighted mix. */
+/** `search`: images of collections by a text, by an image, by one of their own, or by a weighted mix. */
 
 import { checkedOptions, checkObject, checkTexts } from "./checks.js";
 import { without } from "./encoding.js";

@@ -31,7 +31,10 @@ _KEYS: Schema = {
 
 _TAGS: list[Schema] = [
     {"name": "encode", "description": "Texts and images as vectors of one space, and labels for images."},
-    {"name": "search", "description": "Find images of collections by words, by images, or by both."},
+    {
+        "name": "search",
+        "description": "Find images of collections by texts, images, or words of their names and metadata.",
+    },
     {"name": "collections", "description": "Keep images and vectors, with metadata, and browse them."},
     {"name": "jobs", "description": "Long additions of images: their progress and outcomes."},
     {"name": "models", "description": "Models and their versions, and rollouts of another version."},

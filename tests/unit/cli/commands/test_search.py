@@ -168,7 +168,7 @@ def test_search_without_a_query_or_with_a_lost_weight_is_refused(
 def test_truncated_words_are_noted(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     answer = {"model": MODEL, "collection": "pets", "hits": [], "truncated": True}
     assert command_runner(search, FakeApi().on("POST /search", ok(answer)), monkeypatch)("cat " * 99) == 0
-    assert "the words were truncated" in capsys.readouterr().err
+    assert "a text was truncated" in capsys.readouterr().err
 
 
 def sheet_api() -> FakeApi:

@@ -1,4 +1,4 @@
-"""`search`: find images of collections by words, an image, the id of an image, or a weighted mix."""
+"""`search`: find images of collections by a text, an image, the id of an image, or a weighted mix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`diptych search`: find images by words, image files, ids of images, or a mix of them."""
+"""`diptych search`: find images by texts, image files, ids of images, or a mix of them."""
 
 import argparse
 import os
@@ -29,17 +29,18 @@ def add_parser(subparsers: Any) -> None:
     """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "search",
-        help="find images by words or by an image",
-        description="Find images of collections by words, by an image file, by the id of an image in the "
-        "collection, or by a mix of them. Best hits come first.",
+        help="find images by a text, by words of their metadata, or by an image",
+        description="Find images of collections by a text, by an image file, by the id of an image in the "
+        "collection, or by a mix of them; with --match also by the words of their names and metadata. Best "
+        "hits come first.",
     )
     query = parser.add_argument_group("what to search for (several are mixed)")
     for name, metavar, help in (
-        ("text", "WORDS", "the words to search for, in quotes"),
-        ("--text", "WORDS", "more words"),
+        ("text", "TEXT", "the text to search for, in quotes"),
+        ("--text", "TEXT", "another text"),
         ("--image", "FILE", "find images similar to this file or https URL"),
         ("--id", "ID", "find more images like the one with this id (COLLECTION/ID if several are searched)"),
-        ("--not", "WORDS", f"move away from these words (weight {NOT_WEIGHT})"),
+        ("--not", "TEXT", f"move away from this text (weight {NOT_WEIGHT})"),
     ):
         query.add_argument(
             name,
@@ -215,7 +216,7 @@ def _search(args: argparse.Namespace, client: Client) -> int:
             rest = "  ..." if len(facet.values) > MAX_VALUES else ""
             out(f"{facet.field} of the {facet.n_hits} best: {counts}{rest}")
         if result.truncated:
-            err("note: the words were truncated, longer than the model reads")
+            err("note: a text was truncated, longer than the model reads")
         if result.words_incomplete:
             err("note: the words of some images are not indexed yet, so that these are not found by words")
         if sheet is not None:

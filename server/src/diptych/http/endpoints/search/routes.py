@@ -27,7 +27,7 @@ router = APIRouter(tags=["search"], responses=documented_errors(*COMMON_ERRORS),
 
 @router.get(
     "/search",
-    summary="Search by words",
+    summary="Search by a text",
     response_model=SearchResponse,
     responses=documented_errors(400, 404, 409, 413, 422, 429),
 )
@@ -43,7 +43,7 @@ async def search_by_words(
 
 @router.post(
     "/search",
-    summary="Search by words, images or both",
+    summary="Search by texts, images or both",
     response_model=SearchResponse,
     responses=documented_errors(404, 409, *BODY_ERRORS),
     openapi_extra=request_body(SearchRequest, SEARCH_FORM),
