@@ -47,6 +47,15 @@ def test_adds_read_what_the_setting_says(run: Run, form: str, level: ExifLevel, 
     run(story, exif=level)
 
 
+def test_exif_that_is_null_leaves_room_for_that_of_the_file(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.add("default", photograph(), "a", {"n": 1, "exif": None})
+        found = await opened.collections.images.get("default", "a")
+        assert found.metadata == {"n": 1, "exif": BASIC}
+
+    run(story)
+
+
 def test_image_that_comes_again_is_unchanged_unless_something_else_was_given(run: Run) -> None:
     async def story(opened: Opened) -> None:
         file, given = photograph(), {"n": 1, "exif": {"camera": "mine"}}

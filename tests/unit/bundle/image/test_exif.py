@@ -70,6 +70,18 @@ def test_picture_without_exif_has_none(form: str) -> None:
         ({"DateTimeOriginal": TAKEN, "SubsecTimeOriginal": "35"}, "2024-05-01T10:11:12"),
         ({"DateTimeOriginal": TAKEN + "\0junk"}, "2024-05-01T10:11:12"),
         ({"DateTimeOriginal": "2024-05-01 10:11:12"}, "2024-05-01T10:11:12"),
+        ({"DateTimeOriginal": "2024-05-01T10:11:12.345"}, "2024-05-01T10:11:12"),
+        ({"DateTimeOriginal": f"{TAKEN}Z"}, "2024-05-01T10:11:12+00:00"),
+        ({"DateTimeOriginal": f"{TAKEN}.25 +02:00", "OffsetTimeOriginal": "Z"}, "2024-05-01T10:11:12+02:00"),
+        ({"DateTimeOriginal": f"{TAKEN} in Rome"}, None),
+        ({"DateTimeOriginal": TAKEN, "OffsetTime": "+02:00"}, "2024-05-01T10:11:12+02:00"),
+        (
+            {"DateTimeOriginal": TAKEN, "OffsetTimeOriginal": "-05:30", "OffsetTime": "+02:00"},
+            "2024-05-01T10:11:12-05:30",
+        ),
+        ({"DateTimeOriginal": "1826:07:01 12:00:00"}, "1826-07-01T12:00:00"),
+        ({"DateTimeOriginal": "1825:12:31 23:59:59"}, None),
+        ({"DateTimeOriginal": "0001:01:01 00:00:00", "DateTimeDigitized": TAKEN}, "2024-05-01T10:11:12"),
         (
             {"DateTimeOriginal": "0000:00:00 00:00:00", "DateTimeDigitized": TAKEN, **DETAILS}
             | {"DateTimeOriginal": "0000:00:00 00:00:00"},

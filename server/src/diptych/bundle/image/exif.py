@@ -18,18 +18,22 @@ MAX_TAGS = 512  # of one directory; cameras write dozens
 MAX_TEXT_BYTES = 1_000
 MAX_TEXT_CHARS = 200  # of a camera or lens
 DIGITS = 6  # of a latitude or longitude in degrees: a tenth of a metre
+FIRST_YEAR = 1826  # of the oldest photograph; earlier dates are defaults of a camera or a program
 PNG_TAIL_BYTES = 1_000_000  # in which EXIF that follows the pixels of a PNG is searched
 
 _PREFIX = b"Exif\0\0"
 _MAKE, _MODEL, _EXIF_IFD, _GPS_IFD = 0x010F, 0x0110, 0x8769, 0x8825
-_ORIGINAL, _DIGITIZED, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED = 0x9003, 0x9004, 0x9011, 0x9012
+_ORIGINAL, _DIGITIZED = 0x9003, 0x9004
+_OFFSET, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED = 0x9010, 0x9011, 0x9012
 _LENS = 0xA434
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _TEXTS = frozenset({1, 2, 7, 129})  # BYTE, ASCII, UNDEFINED, UTF-8
 
-_MOMENT = re.compile(r"([0-9]{4})[:/-]([0-9]{2})[:/-]([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})")
-_OFFSET = re.compile(r"[+-](0[0-9]|1[0-4]):[0-5][0-9]")
+_MOMENT = re.compile(
+    r"([0-9]{4})[:/-]([0-9]{2})[:/-]([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]*)?(.*)"
+)
+_ZONE = re.compile(r"[+-](0[0-9]|1[0-4]):[0-5][0-9]")
 
 
 @dataclass(frozen=True)
@@ -119,17 +123,19 @@ class _Tags:
         return " ".join(printable.split())[:MAX_TEXT_CHARS].strip()
 
     def moment(self, tag: int, offset_tag: int) -> str | None:
-        """A date and time, with its offset if there is one."""
+        """A date and time to the second, with its offset: in the text itself, or in a tag of its own."""
         found = _MOMENT.fullmatch(self.text(tag))
         if found is None:
             return None
+        *numbers, own_offset = found.groups()
         try:
-            moment = datetime(*map(int, found.groups()))  # type: ignore[arg-type]
+            moment = datetime(*map(int, numbers))  # type: ignore[arg-type]
         except ValueError:  # such as a month 0
             return None
-        offset = self.text(offset_tag)
-        offset = "+00:00" if offset == "Z" else offset
-        return moment.isoformat() + (offset if _OFFSET.fullmatch(offset) else "")
+        own = _zone(own_offset.strip())
+        if moment.year < FIRST_YEAR or (own_offset and not own):
+            return None
+        return moment.isoformat() + (own or _zone(self.text(offset_tag) or self.text(_OFFSET)))
 
     def degrees(self, tag: int, reference_tag: int, references: str, largest: int) -> float | None:
         """Degrees, minutes and seconds as signed degrees; the second reference is negative."""
@@ -162,6 +168,11 @@ class _Tags:
 
 def _entries(order: str, entries: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     return struct.iter_unpack(f"{order}HHI4s", entries[: len(entries) // 12 * 12])
+
+
+def _zone(text: str) -> str:
+    """The offset from UTC that a text names; empty if it names none."""
+    return "+00:00" if text == "Z" else text if _ZONE.fullmatch(text) else ""
 
 
 def _camera(make: str, model: str) -> str | None:

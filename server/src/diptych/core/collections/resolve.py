@@ -39,7 +39,7 @@ def resolve_item(
     """
     try:
         if metadata is not None:
-            check_given(metadata, max_metadata_bytes)
+            metadata = check_given(metadata, max_metadata_bytes)
     except InputError as error:
         return error.named("metadata")
     sha256 = sha256_of(payload)

@@ -33,7 +33,7 @@ def test_place_is_stored_only_on_request() -> None:
         ({"n": 1}, {"n": 1, "exif": FILE}),
         ({"exif": {}}, {"exif": FILE}),
         ({"exif": {"camera": "mine", "iso": 100}}, {"exif": FILE | {"camera": "mine", "iso": 100}}),
-        ({"exif": {"latitude": 1.0}}, {"exif": BASIC | {"latitude": 1.0}}),  # not half of two places
+        ({"exif": {"latitude": 1.0}}, {"exif": BASIC | {"latitude": 1.0}}),  # of an earlier release
         ({"exif": "of an earlier release"}, {"exif": "of an earlier release"}),
     ],
 )
@@ -78,6 +78,8 @@ def test_values_as_the_server_writes_them_may_be_given(exif: dict[str, Any]) -> 
         ({"latitude": float("nan")}, "'exif.latitude'"),
         ({"longitude": True}, "'exif.longitude'"),
         ({"longitude": 10**400}, "'exif.longitude'"),
+        ({"latitude": 1.5}, "'exif' has half a place, without 'longitude': give both, or neither"),
+        ({"longitude": 1.5}, "without 'latitude'"),
     ],
 )
 def test_other_values_are_refused_where_they_are_added_or_patched(
@@ -96,6 +98,26 @@ def test_patch_changes_single_fields_next_to_what_earlier_releases_stored() -> N
         "exif": {"taken_at": "yesterday", "lens": 50, "camera": "mine"}
     }
     assert patched(stored, {"exif": None}, 1000) == {}
+
+
+def test_patch_leaves_a_place_whole() -> None:
+    stored: dict[str, Any] = {"exif": dict(FILE)}
+    assert patched(stored, {"exif": {"latitude": 1.5}}, 1000)["exif"] == FILE | {"latitude": 1.5}
+    assert patched(stored, {"exif": {"latitude": None, "longitude": None}}, 1000)["exif"] == BASIC
+    with pytest.raises(InvalidValue, match="without 'latitude'"):
+        patched(stored, {"exif": {"latitude": None}}, 1000)
+
+
+def test_exif_that_is_null_counts_as_absent() -> None:
+    assert check_given({"n": 1, "exif": None}, 1000) == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"exif": "yes"}, {"exif": {"taken_at": 1999}}, {"exif.taken_at": "1999"}]
+)
+def test_error_of_a_reserved_name_says_what_to_do(metadata: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match=r"'exif.*; rename this field, or remove it"):
+        check_given(metadata, 1000)
 
 
 def test_fields_of_the_file_do_not_count_against_the_limit() -> None:

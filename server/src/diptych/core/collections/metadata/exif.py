@@ -20,6 +20,7 @@ FIELDS_OF: Final[dict[ExifLevel, tuple[str, ...]]] = {
 }
 LEVELS = tuple(FIELDS_OF)  # each stores what those before it do
 FIELDS = FIELDS_OF["place"]
+RENAME = "rename this field, or remove it"  # metadata of earlier releases may have such names
 
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?"
@@ -67,13 +68,22 @@ def counted(metadata: Metadata) -> Metadata:
 
 
 def check_exif(exif: object) -> None:
-    """Raises InvalidValue unless each of `FIELDS` has a value of its kind; other fields may have any."""
+    """Raises InvalidValue unless each of `FIELDS` has a value of its kind, and a place is whole; other fields
+    may have any value.
+    """
     if not isinstance(exif, dict):
-        raise InvalidValue(f"'exif' is a reserved name: its value must be an object, not {json_kind(exif)}")
+        raise _reserved(EXIF, f"an object, not {json_kind(exif)}")
     for name in FIELDS:
         is_valid, kind = _KINDS[name]
         if name in exif and not is_valid(exif[name]):
-            raise InvalidValue(f"'exif.{name}' is a reserved name: its value must be {kind}")
+            raise _reserved(f"{EXIF}.{name}", kind)
+    lacking = [name for name in PLACE if name not in exif]
+    if len(lacking) == 1:
+        raise InvalidValue(f"'exif' has half a place, without {lacking[0]!r}: give both, or neither")
+
+
+def _reserved(name: str, kind: str) -> InvalidValue:
+    return InvalidValue(f"{name!r} is a reserved name: its value must be {kind}; {RENAME}")
 
 
 def _is_moment(value: Any) -> bool:

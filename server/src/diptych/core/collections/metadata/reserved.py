@@ -12,6 +12,8 @@ from pathlib import PurePosixPath
 from diptych.core.collections.metadata.checks import check_metadata, merge_patch
 from diptych.core.collections.metadata.exif import (
     EXIF,
+    PLACE,
+    RENAME,
     check_exif,
     counted,
     has_given_exif,
@@ -57,7 +59,7 @@ def check_reserved(metadata: Metadata) -> None:
     """Raises InvalidValue for a reserved name with another value than diptych writes there."""
     for name in metadata.keys() - _RESERVED:
         if reserved_name({name: None}):
-            raise InvalidValue(f"metadata has {name[:40]!r}: names that begin so are reserved")
+            raise InvalidValue(f"metadata has {name[:40]!r}: names that begin so are reserved; {RENAME}")
     check_exif(metadata.get(EXIF, {}))
     file = metadata.get(FILE, {})
     if not (isinstance(file, str) or _is_file(file)):
@@ -66,9 +68,14 @@ def check_reserved(metadata: Metadata) -> None:
 
 
 def check_given(metadata: object, max_bytes: int) -> Metadata:
-    """Return `metadata` if a caller may give it for an image. Raises InvalidValue, TooLarge."""
+    """Return `metadata` if a caller may give it for an image, without an `exif` that is null.
+
+    Raises InvalidValue, TooLarge.
+    """
     if not isinstance(metadata, dict):
         return check_metadata(metadata, max_bytes)
+    if EXIF in metadata and metadata[EXIF] is None:  # as a release before EXIF was read may have exported it
+        metadata = without_exif(metadata)
     check_metadata(counted(metadata), max_bytes)
     check_reserved(metadata)
     return metadata
@@ -77,7 +84,8 @@ def check_given(metadata: object, max_bytes: int) -> Metadata:
 def patched(metadata: Metadata, patch: Metadata, max_bytes: int) -> Metadata:
     """Apply a JSON merge patch to what is stored. Raises InvalidValue, TooLarge.
 
-    Of reserved names only those that the patch has are checked: earlier releases may have stored others.
+    Of reserved names only those that the patch has are checked, and a place as a whole: earlier releases may
+    have stored others.
     """
     merged = merge_patch(metadata, patch)
     check_reserved({name: _changed(merged[name], patch[name]) for name in patch if name in merged})
@@ -112,7 +120,8 @@ def _changed(merged: object, patch: object) -> object:
     """The fields of a merged object that the patch has; any other value is the patch's own."""
     if not (isinstance(merged, dict) and isinstance(patch, dict)):
         return merged
-    return {name: value for name, value in merged.items() if name in patch}
+    names = {*patch, *PLACE} if patch.keys() & {*PLACE} else patch.keys()
+    return {name: value for name, value in merged.items() if name in names}
 
 
 def _without_time(metadata: Metadata) -> Metadata:
