@@ -54,7 +54,8 @@ export async function search(
   query: string | Query | readonly Query[],
   options: SearchOptions,
 ): Promise<SearchResult> {
-  const { facets, collections } = checkedOptions(options);
+  const { facets, collections, orderBy, direction } = checkedOptions(options);
+  if (orderBy === undefined && direction !== undefined) throw invalidCall("direction is given only with orderBy");
   if (facets !== undefined && facets !== null) checkTexts("facets", facets);
   if (collections !== undefined && collections !== null) checkTexts("collections", collections);
   const parts = typeof query === "string" ? { text: query } : query;
@@ -72,7 +73,7 @@ export async function search(
     facets: facets?.length ? facets : undefined,
     collapse: options.collapse,
     match: options.match === "meaning" ? undefined : options.match, // older servers do not know it
-    order_by: options.orderBy === undefined ? undefined : without({ field: options.orderBy, direction: options.direction }),
+    order_by: orderBy === undefined ? undefined : without({ field: orderBy, direction }),
   });
   return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });
 }

@@ -361,6 +361,7 @@ test("calls that cannot be sent are refused before", async () => {
   await assert.rejects(client.classify(["cat.png"], ["cat"]), { ...refused, message: /images\[0\].*imageFile/ });
   await assert.rejects(client.search({ text: "a", id: "b" }), refused);
   await assert.rejects(client.search("a", { minRelevance: Number.NaN }), refused);
+  await assert.rejects(client.search("a", { direction: "desc" }), refused);
   await assert.rejects(client.getImage("pets", "\ud800"), { ...refused, message: /lone surrogate/ });
   await assert.rejects(client.patchImage("pets", "a", { n: 1n }), refused);
   assert.equal(client.thumbnailUrl("my pets", "a~b", { size: 64 }), "http://127.0.0.1:9/collections/my%20pets/images/a~b/thumbnail?size=64");

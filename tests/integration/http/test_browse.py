@@ -65,6 +65,7 @@ def test_listing_by_a_field_pages_in_its_order_and_combines_with_a_filter(
         ({"order_by": "year."}, "order_by"),
         ({"order_by": "year", "direction": "down"}, "direction"),
         ({"direction": "desc"}, "direction"),
+        ({"order_by": '{"field": "year"}'}, "order_by"),
         ({"order_by": "year", "after": "c"}, "after"),
     ],
 )

@@ -123,6 +123,12 @@ def test_wrong_order_is_named(client: TestClient, body: dict[str, Any], item: st
     assert (refused.status_code, refused.json()["item"]) == (422, item)
 
 
+def test_order_as_json_in_a_query_string_is_shown_the_right_form(client: TestClient) -> None:
+    refused = client.get("/search", params={"q": "red", "order_by": '{"field": "a", "direction": "desc"}'})
+    assert (refused.status_code, refused.json()["item"]) == (422, "order_by")
+    assert "order_by=FIELD&direction=desc" in refused.json()["detail"]
+
+
 def test_order_needs_a_relevance_unless_words_alone_find_hits(tmp_path: Path) -> None:
     with running_app(tmp_path) as client:
         fill(client)

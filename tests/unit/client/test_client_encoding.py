@@ -189,6 +189,8 @@ def test_calls_that_cannot_be_meant_are_refused_before_they_are_sent(client: Cli
     for given in ({"text": "red", "id": "a"}, {}, {"queries": [Query()]}):
         with pytest.raises(InvalidCall, match="exactly one"):
             client.search(**given)  # type: ignore[arg-type]
+    with pytest.raises(InvalidCall, match="direction is given only with order_by"):
+        client.search("red", direction="desc")
     assert api.requests == []
 
 

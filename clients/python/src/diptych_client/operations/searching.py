@@ -46,7 +46,7 @@ def search(
     collections: Sequence[str] | None = None,
     match: Literal["meaning", "words", "both"] = "meaning",
     order_by: str | None = None,
-    direction: Literal["asc", "desc"] = "asc",
+    direction: Literal["asc", "desc"] | None = None,
 ) -> Steps[SearchResult]:
     """Find the `k` best images, best first, in the given collection or in the default one of the server.
 
@@ -81,6 +81,8 @@ def search(
     given = (text is not None) + (image is not None) + (id is not None) + (queries is not None)
     if given != 1:
         raise InvalidCall(f"search takes exactly one of text, image, id and queries, not {given}")
+    if direction is not None and order_by is None:
+        raise InvalidCall("direction is given only with order_by")
     if queries is None:
         query: object = yield from _query_json(Query(text, image, id))
     else:
@@ -97,7 +99,7 @@ def search(
         "min_relevance": min_relevance,
         "facets": list(facets) or None,
         "collapse": collapse,
-        "order_by": None if order_by is None else {"field": order_by, "direction": direction},
+        "order_by": None if order_by is None else {"field": order_by, "direction": direction or "asc"},
         "collections": None if collections is None else list(collections),
         "match": None if match == "meaning" else match,
     }

@@ -201,7 +201,7 @@ def _search(args: argparse.Namespace, client: Client) -> int:
         collapse=args.collapse,
         match=args.match,
         order_by=args.order_by,
-        direction=args.direction or "asc",
+        direction=args.direction,
     )
     opened = args.open and bool(result.hits)
     sheet = _write_sheet(args, client, result) if args.sheet is not None or opened else None

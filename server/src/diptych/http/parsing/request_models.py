@@ -78,11 +78,19 @@ NoQuery = Annotated[_NoParameters, Query()]
 
 
 def parse_order(field: str | None, direction: Direction | None) -> OrderBy | None:
-    """The order that two parameters ask for. Raises InvalidValue for a direction without a field."""
+    """The order that two parameters ask for.
+
+    Raises InvalidValue for a direction without a field, and for JSON, which a body alone takes.
+    """
     if field is None:
         if direction is not None:
             raise InvalidValue("direction is given only with order_by", "direction")
         return None
+    if field.startswith("{"):
+        message = (
+            "takes the name of a field here, as in order_by=FIELD&direction=desc; JSON is for a JSON body"
+        )
+        raise InvalidValue(message, "order_by")
     return OrderBy(parse_path(field, "order_by"), direction or "asc")
 
 

@@ -54,6 +54,7 @@ PASS: list[Any] = [
     {"local": {"on": "2024-05-01T23:59Z"}},  # without an offset the local times are compared
     {"days": {"on": "2025"}},
     {"colour": {"gt": "2024-05-01"}},  # no date: in code point order
+    {"colour": {"gt": "2024-13"}},  # may be a number of a series
     {"and": [{"colour": "red"}, {"ok": True}]},
     {"colour": "red", "year": 2005},
 ]
@@ -111,6 +112,8 @@ WRONG: list[tuple[Any, str]] = [
         r"filter.a.lt: '2024-13-40' is no date, expected one such as 2024, 2024-05",
     ),
     ({"a": {"on": "2024-02-30T10:00"}}, "filter.a.on: '2024-02-30T10:00' is no date"),
+    ({"a": {"lt": "2024-5-1"}}, "filter.a.lt: '2024-5-1' is no date, .* 2024-05-31"),
+    ({"a": {"gte": "2024-1-15"}}, "filter.a.gte: '2024-1-15' is no date"),
     ({"a": {"on": "May"}}, "filter.a.on: 'May' is no date"),
     ({"a": {"on": 2024}}, "filter.a.on: expected a date, found a number"),
     ({"a": {"contains": ""}}, "filter.a.contains: expected a string that is not empty, found an empty one"),

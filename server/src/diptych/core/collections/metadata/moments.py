@@ -12,6 +12,7 @@ _SHAPE = re.compile(
     r"(?:(Z)|([+-])(\d\d):?(\d\d))?)?)?)?",
     re.ASCII,
 )
+_UNPADDED = re.compile(r"\d{4}-\d\d?-\d\d?", re.ASCII)  # a day as people write it: 2024-5-1
 _FIRST = (1, 1, 1, 0, 0, 0)  # year, month, day, hour, minute and second where a text has none
 _SECOND, _MINUTE, _DAY = 10**6, 60 * 10**6, 24 * 3600 * 10**6  # microseconds
 
@@ -47,9 +48,11 @@ def moment_of(text: str) -> Moment | None:
 
 
 def looks_like_date(text: str) -> bool:
-    """Whether a text has the shape of a date or a time of a day, also if there is no such day."""
+    """Whether a text has the shape of a date or a time of a day, also without zeros in front of its month and
+    day, and if there is no such day.
+    """
     found = _SHAPE.fullmatch(text)
-    return found is not None and found[3] is not None
+    return _UNPADDED.fullmatch(text) is not None or (found is not None and found[3] is not None)
 
 
 @lru_cache(maxsize=4096)

@@ -4,7 +4,9 @@ import { invalidCall } from "./errors.js";
 import { imageJson } from "./images.js";
 const QUERY = "an object { text }, { image } or { id }";
 export async function search(transport, query, options) {
-    const { facets, collections } = checkedOptions(options);
+    const { facets, collections, orderBy, direction } = checkedOptions(options);
+    if (orderBy === undefined && direction !== undefined)
+        throw invalidCall("direction is given only with orderBy");
     if (facets !== undefined && facets !== null)
         checkTexts("facets", facets);
     if (collections !== undefined && collections !== null)
@@ -27,7 +29,7 @@ export async function search(transport, query, options) {
         facets: facets?.length ? facets : undefined,
         collapse: options.collapse,
         match: options.match === "meaning" ? undefined : options.match,
-        order_by: options.orderBy === undefined ? undefined : without({ field: options.orderBy, direction: options.direction }),
+        order_by: orderBy === undefined ? undefined : without({ field: orderBy, direction }),
     });
     return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });
 }
