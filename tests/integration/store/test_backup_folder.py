@@ -52,6 +52,17 @@ def test_backup_has_every_row_and_every_file_once_and_nothing_else(data_dir: Pat
     assert verify(target) == done
 
 
+def test_images_of_a_collection_that_is_being_dropped_are_not_counted(data_dir: Path, target: Path) -> None:
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        (pets,) = await store.catalogue.list()
+        await store.catalogue.drop(pets.number)
+        await store.catalogue.clear(pets.number, 1)
+
+    change(data_dir, work)
+    counts = back_up(data_dir, target).counts
+    assert (counts.n_collections, counts.n_images) == (0, 0)
+
+
 def test_folder_is_copied_while_it_is_open_and_in_the_middle_of_a_write(data_dir: Path, target: Path) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         await put(store, files, {"late": b"late"})

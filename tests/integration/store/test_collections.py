@@ -197,7 +197,7 @@ def test_other_writes_run_while_the_images_of_a_dropped_collection_go(
             ended.append(name)
 
         await add_numbers(opened, 5)
-        monkeypatch.setattr(delete, "CHUNK", 1)
+        monkeypatch.setattr(delete, "TURN", 1)
         async with writes_held_up(opened):
             writes = begin(noted("drop", opened.collections.drop("default")))
             await until(lambda: opened.write_queue.n_open == 2)
@@ -206,6 +206,19 @@ def test_other_writes_run_while_the_images_of_a_dropped_collection_go(
         await asyncio.gather(*writes)
         assert ended == ["create", "drop"]
         assert opened.files() == []
+
+    run(story)
+
+
+def test_dropped_collection_goes_whole_though_nobody_waits_for_it(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_numbers(opened, 5)
+        async with writes_held_up(opened):
+            dropping = asyncio.create_task(opened.collections.drop("default"))
+            await until(lambda: opened.write_queue.n_open == 2)
+            dropping.cancel()
+        await until(lambda: opened.files() == [])
+        assert "default" not in opened.collections
 
     run(story)
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from diptych.adapters.files.private_files import make_new
 from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.checksums import damaged_rows, damaged_vectors, vectors_of_no_change
+from diptych.adapters.sqlite.records import IS_THERE
 from diptych.adapters.sqlite.schema import (
     DAMAGED_ROW,
     NUMBERED,
@@ -66,10 +67,16 @@ class SqliteSnapshot:
         self._db.close()
 
     def counts(self) -> Counts:
-        """The numbers of collections, images and files, and the bytes of the files."""
+        """The numbers of collections, images and files, and the bytes of the files.
+
+        Without dropped collections and their images that are not removed yet; their files are there.
+        """
+        there = f"SELECT collection FROM collection_names WHERE {IS_THERE}"
         with _translated(self._file):
-            (n_collections,) = self._db.execute("SELECT count(*) FROM collections").fetchone()
-            (n_images,) = self._db.execute("SELECT count(*) FROM images").fetchone()
+            (n_collections,) = self._db.execute(f"SELECT count(*) FROM ({there})").fetchone()
+            (n_images,) = self._db.execute(
+                f"SELECT count(*) FROM images WHERE collection IN ({there})"
+            ).fetchone()
             n_files, n_bytes = self._db.execute(
                 "SELECT count(*), coalesce(sum(n_bytes), 0) FROM"
                 f" (SELECT max(n_bytes) AS n_bytes FROM {_KEPT} GROUP BY sha256)"

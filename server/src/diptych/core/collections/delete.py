@@ -11,7 +11,8 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.types import NO_ROWS, Deletion, Removed
 from diptych.errors import NotFound, StoreFull
 
-CHUNK = 5_000  # rows in one transaction; other writes wait for it
+CHUNK = 5_000  # rows in one transaction
+TURN = 500  # rows of a dropped collection, and their files, that other writes wait for: a tenth of a second
 N_SHOWN = 100  # ids in a preview
 
 
@@ -44,7 +45,7 @@ class Deletions:
 
         After a kill the next start goes on. Raises StoreError, NotReady.
         """
-        size = CHUNK
+        size = TURN
         while True:
             try:
                 removed = await self._write_queue.run(self._clear(c, size))

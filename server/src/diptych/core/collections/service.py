@@ -172,8 +172,7 @@ class Collections:
         The collection is gone at once; its images go part by part, also if the caller is cancelled.
         """
         collection = self._registry[name]
-        await self._write_queue.run(self._drop(collection))
-        await asyncio.shield(self._write_queue.run_alongside(self._deletions.clear(collection.number)))
+        await asyncio.shield(self._write_queue.run_alongside(self._drop(collection)))
 
     @contextmanager
     def loading(self, name: str, n_images: int) -> Iterator[None]:
@@ -298,6 +297,10 @@ class Collections:
         return await asyncio.to_thread(fold_near, hits, np.array(rows), collapse)
 
     async def _drop(self, collection: Collection) -> None:
+        await self._write_queue.run(self._make_unknown(collection))
+        await self._deletions.clear(collection.number)
+
+    async def _make_unknown(self, collection: Collection) -> None:
         await self._files.require_available()
         await self._registry.drop(collection)
 
