@@ -206,8 +206,8 @@ class Settings(BaseSettings):
     default_collection: str = Field("default", description="collection for requests that name none")
     exif: ExifLevel = Field(
         "basic",
-        description="what is stored of the EXIF of images, in their metadata under `exif`; basic: time, "
-        "camera and lens; place: latitude and longitude too; none: nothing",
+        description="what the server reads from the EXIF of image files, into their metadata under `exif`; "
+        "basic: time, camera and lens; place: latitude and longitude too; none: nothing",
     )
     gallery: Path | None = Field(
         None,
