@@ -31,7 +31,8 @@ from benchmarks.servers import Running, cpu_seconds, diptych, get_json, running
 from diptych.adapters.faiss.cpu_index import MIN_ROWS
 from diptych.bundle.calibration import RECOMMENDED_RELEVANCE, Calibration, calibration_file, read_calibration
 from diptych.bundle.repository import ModelRepository
-from diptych.core.collections.metadata.words import document_of, tokens
+from diptych.core.collections.metadata.tokens import tokens
+from diptych.core.collections.metadata.words import document_of
 from diptych.core.collections.ranking import fusion
 from diptych.core.collections.ranking.fusion import fused
 from diptych.core.collections.upkeep.index_texts import nouns

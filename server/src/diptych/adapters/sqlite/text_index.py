@@ -1,7 +1,7 @@
 """The words of images in FTS5 tables, one for each collection, written in the transaction of the row.
 
 The rowid is the key of the image. The columns hold tokens joined by spaces: see
-`core.collections.metadata.words`.
+`core.collections.metadata.tokens`.
 Rows of a collection with keys above `unindexed_after`, up to `unindexed_until`, are not in its table yet:
 they were there before, and are indexed in the background, by ascending keys.
 """

@@ -1,21 +1,19 @@
-"""Words of names and metadata: how a text is cut, what is indexed of an image, and how a query is read.
+"""Words of names and metadata: what is indexed of an image, and how a query is read.
 
-Tokens hold letters, digits and marks only, folded: NFKC, lower case, without accents. In scripts that put no
-spaces between words each character is a token of its own, so that a word is a phrase of its characters.
+`tokens` cuts both.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from diptych.core.collections.metadata.exif import EXIF
 from diptych.core.collections.metadata.reserved import FILE, MODIFIED
+from diptych.core.collections.metadata.tokens import ZERO_WIDTH_SPACE, tokens
 from diptych.core.types import Metadata, TextFields
 
-MAX_TOKEN_CHARS = 64  # longer ones are cut, in images and in queries
 MAX_QUERY_TOKENS = 64  # of a query; what follows does not count
 BREAK = "\N{PILCROW SIGN}"  # stands between two values, so that no phrase spans them: no token has it
 
@@ -24,30 +22,14 @@ _BETWEEN_VALUES = f" {BREAK} "
 _NOT_INDEXED = {f"{FILE}.{MODIFIED}", f"{EXIF}.taken_at"}
 _EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[0-9a-f]{32}")  # see `ids.content_id`
-# Folds ASCII, and turns what separates into spaces.
-_ASCII = {code: char.lower() if (char := chr(code)).isalnum() else " " for code in range(128)}
 # A quoted text, which may lack its end, or a text without spaces; each may end with a `*`.
 _PART = re.compile(r'"([^"]*)(?:"(\*)?|$)|([^\s"]+)')
-_ZERO_WIDTH_SPACE = "\N{ZERO WIDTH SPACE}"
-_BETWEEN_WORDS = re.compile(rf"[,;!?()\[\]{{}}<>|、。「」『』…{_ZERO_WIDTH_SPACE}]+")
+_BETWEEN_WORDS = re.compile(rf"[,;!?()\[\]{{}}<>|、。「」『』…{ZERO_WIDTH_SPACE}]+")
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»‹›", '"'))
-# A text in single quotes. One that stands in a word or follows one is an apostrophe, unless it is the second.
-_IN_SINGLE_QUOTES = re.compile(r"(?<!\w)[‘‚‛]((?:[^‘’]|(?<=\w)’(?=\w))+)[‘’](?!\w)")
+# A text in single quotes, where these cannot be apostrophes: those in it stand within words.
+_IN_SINGLE_QUOTES = re.compile(r"(?<!\w)[‘‚‛]((?:[^‘’‚‛]|(?<=\w)’(?=\w))+)[‘’](?!\w)")
 _PREFIX_STAR = re.compile(r'(?<=[\w"])\*+(?!\w)')
 _URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://\S*\s*", re.IGNORECASE)
-# Letters that Unicode does not take apart into one of ASCII and a mark.
-_LETTERS = {"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i"}
-# Scripts whose points and accents do not tell words apart, by how Unicode names their letters.
-_WITHOUT_MARKS = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
-# Thai, Lao; Myanmar; Hangul jamo; Khmer; ideographs, kana and Yi; Hangul syllables; the rest of both kinds.
-_WITHOUT_SPACES = (
-    *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1100, 0x11FF), (0x1780, 0x17FF), (0x2E80, 0xA4CF)),
-    *((0xA960, 0xA97F), (0xAC00, 0xD7FF), (0xF900, 0xFAFF), (0x1AFF0, 0x1B2FF), (0x20000, 0x3FFFF)),
-)
-_TATWEEL = "\N{ARABIC TATWEEL}"  # only lengthens the line between two letters
-
-# "plain": a letter whose marks are dropped; "single": one that is a token of its own; "other" separates.
-_Kind = Literal["letter", "plain", "single", "mark", "other"]
 Column = Literal["name", "caption", "other"]
 
 
@@ -85,25 +67,6 @@ class _Value(NamedTuple):
     path: str
     column: Column
     text: str
-
-
-def tokens(text: str) -> list[str]:
-    """Cut a text into tokens. No text makes it raise."""
-    if text.isascii():
-        words = text.translate(_ASCII).split()
-        return words if len(text) <= MAX_TOKEN_CHARS else [word[:MAX_TOKEN_CHARS] for word in words]
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    found, run, last = list[str](), "", "other"
-    for char in unicodedata.normalize("NFC", folded):
-        kind, kept = _folded(char)
-        if kind == "mark":  # of the letter before, if there is one that keeps its marks
-            run += kept if run and last != "plain" else ""
-            continue
-        if run and (kind in {"other", "single"} or last == "single"):
-            found.append(run[:MAX_TOKEN_CHARS])
-            run = ""
-        run, last = run + kept, kind
-    return [*found, run[:MAX_TOKEN_CHARS]] if run else found
 
 
 def parse_words(text: str) -> WordQuery:
@@ -148,26 +111,6 @@ def matched_fields(query: WordQuery, id: str, metadata: Metadata, fields: TextFi
             if any(_occurs(phrase, words) for phrase in query.phrases):
                 found[value.path] = None
     return list(found)
-
-
-@lru_cache(maxsize=65_536)
-def _folded(char: str) -> tuple[_Kind, str]:
-    """What a character does to a token, and what stays of it."""
-    if char == _ZERO_WIDTH_SPACE:
-        return "other", ""
-    base = unicodedata.normalize("NFD", char)[0]
-    category = unicodedata.category(base)
-    if category[0] == "M" or category == "Cf" or char == _TATWEEL:
-        # Soft hyphens, directions of writing and variants of a shape are no part of a word.
-        is_kept = category[0] == "M" and not unicodedata.name(char, "").startswith("VARIATION SELECTOR")
-        return "mark", char if is_kept else ""
-    if category[0] not in "LN":
-        return "other", ""
-    if any(first <= ord(char) <= last for first, last in _WITHOUT_SPACES):
-        return "single", char
-    if unicodedata.name(base, "").startswith(_WITHOUT_MARKS):
-        return "plain", _LETTERS.get(base, base)
-    return "letter", char
 
 
 def _phrases(text: str) -> Iterator[Phrase]:
