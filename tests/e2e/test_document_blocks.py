@@ -21,7 +21,7 @@ from support.server import RunningServer, serve
 PAGES = [
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in ("quickstart", "http-api", "cli")),
-    *(DOCS / f"{name}.md" for name in ("collections", "search", "browse-collections")),
+    *(DOCS / f"{name}.md" for name in ("collections", "search", "browse-collections", "labels")),
 ]
 BLOCKS = [(page, *block) for page in PAGES for block in blocks(page, "bash", "python")]
 WHOLE_GALLERY = re.compile(r"add server/gallery( |$)", flags=re.MULTILINE)

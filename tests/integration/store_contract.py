@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.labels import SqliteLabels
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.stored.ports import Records
 from diptych.core.jobs.ports import JobStore
+from diptych.core.labels.ports import LabelRows
 from diptych.core.rollout.ports import RolloutStore
 from diptych.core.types import NewRow, PutResult, VersionRef
 
@@ -26,6 +28,7 @@ class Ports:
     """The ports over one data folder."""
 
     records: Records
+    labels: LabelRows
     jobs: JobStore
     rollouts: RolloutStore
 
@@ -54,7 +57,7 @@ Run = Callable[[Story], None]
 def sqlite(data_dir: Path) -> Ports:
     """The implementation in one SQLite file."""
     store = SqliteStore(data_dir)
-    return Ports(store, SqliteJobs(store.threads), SqliteRollouts(store.threads))
+    return Ports(store, SqliteLabels(store.threads), SqliteJobs(store.threads), SqliteRollouts(store.threads))
 
 
 @pytest.fixture(params=[sqlite])

@@ -20,6 +20,7 @@ from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.labels import SqliteLabels
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
@@ -158,6 +159,7 @@ class Opened:
             thumbnailer=self.workers,
             headers=self.workers,
             new_index=self._new_index,
+            labels=SqliteLabels(self.records.threads),
             jobs=SqliteJobs(self.records.threads),
             job_inputs=JobFiles(data_dir),
             rollouts=self.store,
@@ -171,7 +173,7 @@ class Opened:
             adapters, self.versions, self.serving, CorePlan(**values, precision=asked_precision)
         )
         self.collections, self.comparer = core.collections, core.comparer
-        self.rollouts, self.jobs = core.rollouts, core.jobs
+        self.rollouts, self.jobs, self.label_sets = core.rollouts, core.jobs, core.label_sets
         self.data_dir = data_dir
 
     @property

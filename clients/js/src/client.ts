@@ -359,6 +359,90 @@ export class Client {
     return this.post(["collections", collection, "deletions"], options, { json });
   }
 
+  // Label sets
+
+  /** List the label sets of a collection, by name. */
+  async labelSets(collection: string, options: CallOptions = {}): Promise<api.LabelSet[]> {
+    const found = await this.get<api.Schemas["LabelSetList"]>(["collections", collection, "label-sets"], options);
+    return found.label_sets;
+  }
+
+  /**
+   * Create a label set, or change its definition: all images have its labels from then on. Throws an error of status
+   * 409 if verdicts have labels that an image could not have any more, unless `dropVerdicts`.
+   */
+  async putLabelSet(
+    collection: string,
+    name: string,
+    labels: readonly (string | { label: string; words?: readonly string[] })[],
+    options: CallOptions & {
+      kind?: "one" | "many";
+      templates?: readonly string[] | string;
+      minScore?: number | null;
+      dropVerdicts?: boolean;
+    } = {},
+  ): Promise<api.PutLabelSet> {
+    const { kind, templates, minScore, dropVerdicts } = checkedOptions(options);
+    const json = without({ labels, kind, templates, min_score: minScore, drop_verdicts: dropVerdicts });
+    return this.call("PUT", ["collections", collection, "label-sets", name], options, { json });
+  }
+
+  /** Return a label set, how many images have each label, and how far the model agrees with people. */
+  labelSet(collection: string, name: string, options: CallOptions = {}): Promise<api.LabelSetReport> {
+    return this.get(["collections", collection, "label-sets", name], options);
+  }
+
+  /** Delete a label set with its verdicts. */
+  dropLabelSet(collection: string, name: string, options: CallOptions = {}): Promise<void> {
+    return this.delete(["collections", collection, "label-sets", name], options);
+  }
+
+  /**
+   * List at most `limit` (100) images with their labels, by id, beginning after the `next` of the page before: those
+   * with a `label`, or with an empty one those without any. With `uncertainFirst`, those that nobody has reviewed, the
+   * smallest margin first.
+   */
+  async labelledImages(
+    collection: string,
+    name: string,
+    options: CallOptions & {
+      label?: string | null;
+      uncertainFirst?: boolean;
+      after?: string | null;
+      limit?: number;
+    } = {},
+  ): Promise<api.LabelledImagePage> {
+    const { label, uncertainFirst, after, limit } = checkedOptions(options);
+    const query = { label, uncertain_first: uncertainFirst, after, limit };
+    return this.call("GET", ["collections", collection, "label-sets", name, "images"], options, { query });
+  }
+
+  /** Return the labels of all images, by id, as JSON Lines, or with the format "csv" as CSV. */
+  async exportLabels(
+    collection: string,
+    name: string,
+    options: CallOptions & { format?: "jsonl" | "csv"; label?: string | null } = {},
+  ): Promise<Blob> {
+    const { format, label } = checkedOptions(options);
+    return this.blob(["collections", collection, "label-sets", name, "export"], options, { format, label });
+  }
+
+  /** Say what the labels of images are; a `label` of null: none of these. All are stored, or none. */
+  async giveVerdicts(
+    collection: string,
+    name: string,
+    verdicts: readonly ({ id: string; label: string | null } | { id: string; labels: readonly string[] })[],
+    options: CallOptions = {},
+  ): Promise<api.GivenVerdicts> {
+    const json = { verdicts };
+    return this.post(["collections", collection, "label-sets", name, "verdicts"], options, { json });
+  }
+
+  /** Delete the verdict on an image and return it: the image has the labels of the model again. */
+  withdrawVerdict(collection: string, name: string, id: string, options: CallOptions = {}): Promise<api.Verdict> {
+    return this.call("DELETE", ["collections", collection, "label-sets", name, "verdicts", id], options);
+  }
+
   // Jobs
 
   /** List all jobs of the server, newest first. */

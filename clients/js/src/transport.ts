@@ -31,7 +31,7 @@ export interface CallOptions {
 
 /** One request. A `body` is a form or a file; `json` is written as JSON. */
 export interface HttpRequest extends CallOptions {
-  method: "GET" | "POST" | "PATCH" | "DELETE";
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   path: readonly (string | number)[];
   query?: Readonly<Record<string, string | number | boolean | null | undefined>>;
   json?: unknown;

@@ -57,6 +57,18 @@ export type ImagePage = Schemas["ImagePage"];
 export type MetadataFields = Schemas["FieldsResponse"];
 /** One page of groups of images that are alike. */
 export type DuplicatePage = Schemas["DuplicatesResponse"];
+/** A label set. */
+export type LabelSet = Schemas["LabelSetResponse"];
+/** A label set that was created or changed. */
+export type PutLabelSet = Schemas["PutLabelSetResponse"];
+/** A label set, and what it gives the images of its collection. */
+export type LabelSetReport = Schemas["LabelSetReportResponse"];
+/** One page of images with their labels. `next` is the `after` of the next page; null on the last page. */
+export type LabelledImagePage = Schemas["LabelledImagePage"];
+/** Stored verdicts, each with the one before; `unknown` are ids that no image has. */
+export type GivenVerdicts = Schemas["VerdictsResponse"];
+/** What a person said of a picture. */
+export type Verdict = Schemas["VerdictResponse"];
 /** How many images were deleted, or would be. */
 export type Deletion = Schemas["DeletionResponse"];
 /** What happened to an added image. */

@@ -176,6 +176,33 @@ withCollection("many images come from an iterator, in batches that report progre
   assert.equal(first.total, 70);
 });
 
+withCollection("images are labelled, corrected, filtered and exported", async (collection) => {
+  await client.add(["red", "blue"].map((id) => ({ image: picture(id), id })), { collection });
+  const made = await client.putLabelSet(collection, "kind", ["red", { label: "blue", words: ["green"] }], {
+    templates: "plain",
+    minScore: 0.1,
+  });
+  assert.deepEqual([made.revision, made.labels[1].words, made.min_score], [1, ["green"], 0.1]);
+  assert.deepEqual((await client.labelSets(collection)).map(({ name }) => name), ["kind"]);
+  const { verdicts, unknown } = await client.giveVerdicts(collection, "kind", [
+    { id: "red", label: null },
+    { id: "no", label: "red" },
+  ]);
+  assert.deepEqual([verdicts[0].before, unknown], [null, ["no"]]);
+  const none = await client.labelledImages(collection, "kind", { label: "" });
+  assert.deepEqual(none.images.map(({ id, by, proposed }) => [id, by, proposed]), [["red", "person", ["red"]]]);
+  const open = await client.labelledImages(collection, "kind", { uncertainFirst: true, limit: 1 });
+  assert.deepEqual([open.images[0].id, open.next], ["blue", null]);
+  const filter = { label: { set: "kind", in: [null] } };
+  assert.deepEqual((await client.listImages(collection, { filter })).images.map(({ id }) => id), ["red"]);
+  assert.equal((await client.labelSet(collection, "kind")).n_reviewed, 1);
+  const csv = await (await client.exportLabels(collection, "kind", { format: "csv" })).text();
+  assert.equal(csv.split("\n")[2].startsWith("red,,"), true);
+  assert.deepEqual((await client.withdrawVerdict(collection, "kind", "red")).labels, []);
+  await client.dropLabelSet(collection, "kind");
+  assert.deepEqual(await client.labelSets(collection), []);
+});
+
 withCollection("images that pass a filter are listed, fields described and duplicates found", async (collection) => {
   const items = [1999, 2001].map((year) => ({ image: picture("red"), id: `y${year}`, metadata: { year } }));
   await client.add(items, { collection });

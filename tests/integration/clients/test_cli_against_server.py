@@ -138,3 +138,40 @@ def test_archive_is_added_and_its_job_is_shown(server: RunningServer, tmp_path: 
     assert added.returncode == 1
     assert "failed: broken.png: " in added.stderr
     assert diptych(server, "jobs", "list").stdout.splitlines()[1].split()[1:3] == ["tarred", "done"]
+
+
+def test_labels_are_put_corrected_exported_and_taken_back(
+    server: RunningServer, tmp_path: Path, photos: Path
+) -> None:
+    def labels(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return diptych(server, "labels", *arguments, "--collection", "sorted")
+
+    diptych(server, "add", photos / "red.png", photos / "more", "--collection", "sorted")
+    (tmp_path / "labels.txt").write_text("red | crimson\n\nblue\n")
+    assert labels("put", "kind", tmp_path / "labels.txt", "--templates", "plain").stdout == (
+        "kind: 2 labels, revision 1\n"
+    )
+    assert labels("list").stdout.splitlines()[1].split(None, 3) == ["kind", "one", "2", "red, blue"]
+    first, second = json.loads(labels("images", "kind", "--limit", 5, "--json").stdout)
+    said = labels("set", "kind", first["id"], *second["labels"])
+    assert said.stdout == f"{first['id']}: {second['labels'][0]}\n"
+    nothing = labels("set", "kind", first["id"], "--none")
+    assert nothing.stdout == f"{first['id']}: none of the labels, was {second['labels'][0]} by anyone\n"
+    assert labels("set", "kind", first["id"]).returncode == 2
+    shown = labels("show", "kind").stdout.splitlines()
+    assert shown[3].split() == ["(none)", "1"]
+    assert "1 reviewed: the model agrees on 0 (0.00, 95% 0.00 to 0.79)" in shown[4]
+    assert shown[5] == f"  1 of none proposed as {first['labels'][0]}"
+    assert labels("export", "kind", tmp_path / "all.csv").stdout == f"{tmp_path / 'all.csv'}: 2 lines\n"
+    withdrawn = labels("set", "kind", first["id"], "--withdraw").stdout
+    assert withdrawn == f"{first['id']}: none of the labels by anyone is withdrawn\n"
+    taken = labels("import", "kind", tmp_path / "all.csv")
+    assert taken.stdout == "kind: 1 stored, 0 of them in place of another, 1 of a model left out\n"
+    (tmp_path / "more.jsonl").write_text(
+        json.dumps({"id": first["id"], "label": "red"}) + "\n" + json.dumps({"id": "no", "label": "red"})
+    )
+    partly = labels("import", "kind", tmp_path / "more.jsonl")
+    assert (partly.returncode, partly.stderr) == (1, "not there: no\n")
+    assert partly.stdout == "kind: 1 stored, 1 of them in place of another\n"
+    assert labels("drop", "kind").stdout == "kind is dropped\n"
+    assert "no label set named 'kind'" in labels("show", "kind").stderr

@@ -12,7 +12,7 @@ from support.app import running_app
 from support.image_requests import add_images
 from support.pictures import picture
 
-NAMES = {"collection": "gallery", "id": "cat", "name": "tiny", "version": "1"}
+NAMES = {"collection": "gallery", "id": "cat", "label_set": "kind", "name": "tiny", "version": "1"}
 DESCRIPTION: dict[str, Any] = json.loads(description_text())
 # Changes of the collection come last, and what the examples are about is there before.
 LAST = ("patch /collections/{collection}", "post /keys")

@@ -199,7 +199,9 @@ def test_no_answer_to_a_limited_key_tells_of_another_collection(
                 told = answer.text
                 for echo in (f"no collection named '{SECRET}'", f"'{SECRET}' is none of them", f"/{SECRET}"):
                     told = told.replace(echo, "")  # what the caller sent
-                told = told.replace(f"no job '{jobs[SECRET]}'", "").replace(f"image '{SECRET}-id'", "")
+                told = told.replace(f"no job '{jobs[SECRET]}'", "")
+                for kind in ("image", "label set named"):
+                    told = told.replace(f"{kind} '{SECRET}-id'", "")
                 assert SECRET not in told, f"{method} {url}: {answer.status_code} {told}"
                 assert jobs[SECRET] not in told, f"{method} {url}: {answer.status_code} {told}"
                 assert str(folder) not in answer.text, f"{method} {url}: {answer.text}"

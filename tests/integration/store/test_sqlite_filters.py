@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from diptych.core.collections.metadata.filters import (
     Exists,
     Filter,
     In,
+    KeyIn,
     Not,
     On,
 )
@@ -119,6 +121,24 @@ def test_old_sqlite_leaves_all_to_python(
         assert found(db, documents, filter) == passing(documents, filter)
     finally:
         filters.OLDEST = newest
+
+
+@pytest.mark.parametrize("oldest", [filters.OLDEST, (99, 0, 0)])
+def test_keys_go_with_any_other_condition(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, oldest: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(filters, "OLDEST", oldest)
+    documents = [{"a": 1}, {"a": 2}, {"a": 1, "b": "\0"}, {"a": 2, "b": "\0"}, {"a": 1}]
+    keys, ones = KeyIn(np.array([1, 2, 4, 9])), Eq(("a",), 1)
+    for filter, expected in (
+        (keys, [1, 2, 4]),
+        (Not(keys), [0, 3]),
+        (All((keys, ones)), [2, 4]),
+        (AnyOf((ones, keys)), [0, 1, 2, 4]),
+        (Not(All((Not(keys), ones))), [1, 2, 3, 4]),
+        (AnyOf((KeyIn(np.empty(0, np.int64)), Exists(("b",), True))), [2, 3]),
+    ):
+        assert found(db, documents, filter) == expected, filter
 
 
 def test_plain_filters_never_ask_python(db: sqlite3.Connection) -> None:

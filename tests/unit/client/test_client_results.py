@@ -36,10 +36,12 @@ def answers_of(client: Client, folder: Path) -> list[object]:
         "add_vectors": lambda: client.add_vectors([[1.0]], model=MODEL, collection="pets"),
         "change_collection": lambda: client.change_collection("pets", keep="none"),
         "delete_images": lambda: client.delete_images("pets", lacking=True),
+        "put_label_set": lambda: client.put_label_set("pets", "kind", ["a"]),
+        "give_verdicts": lambda: client.give_verdicts("pets", "kind", {"a": "a"}),
         "push_model": lambda: client.push_model(folder),
     }
-    files = {"original", "thumbnail", "model_card", "model_card_file"}
-    empty = {"drop_collection", "delete_image", "revoke_key"}
+    files = {"original", "thumbnail", "model_card", "model_card_file", "export_labels"}
+    empty = {"drop_collection", "drop_label_set", "delete_image", "revoke_key"}
     calls = {name for base in Calls.__mro__ for name in vars(base) if not name.startswith("_")}
     waiting = {"add_tar", "follow_job", "wait_for_rollout"}  # for the results of other calls
     return [

@@ -55,6 +55,22 @@ from diptych_client.results.images import (
     ImageRecord,
 )
 from diptych_client.results.jobs import Job, JobOutcome, JobPage
+from diptych_client.results.labels import (
+    Agreement,
+    AlikeLabels,
+    GivenVerdict,
+    GivenVerdicts,
+    Label,
+    LabelAgreement,
+    LabelConfusion,
+    LabelCount,
+    LabelledImage,
+    LabelledImagePage,
+    LabelSet,
+    LabelSetReport,
+    PutLabelSet,
+    Verdict,
+)
 from diptych_client.results.metadata import Facet, FacetValue, MetadataField, MetadataFields
 from diptych_client.results.models import (
     BrokenFolder,
@@ -92,6 +108,8 @@ __version__ = "0.2.0"
 __all__ = [
     "AddOutcome",
     "AddStatus",
+    "Agreement",
+    "AlikeLabels",
     "ApiError",
     "ApiKey",
     "AsyncClient",
@@ -123,6 +141,8 @@ __all__ = [
     "FacetValue",
     "FileTooLarge",
     "Forbidden",
+    "GivenVerdict",
+    "GivenVerdicts",
     "GoldenParity",
     "Hit",
     "IgnoredVersion",
@@ -139,6 +159,14 @@ __all__ = [
     "JobPage",
     "Keep",
     "KeyScope",
+    "Label",
+    "LabelAgreement",
+    "LabelConfusion",
+    "LabelCount",
+    "LabelSet",
+    "LabelSetReport",
+    "LabelledImage",
+    "LabelledImagePage",
     "MetadataField",
     "MetadataFields",
     "ModelRef",
@@ -153,6 +181,7 @@ __all__ = [
     "PreviousVersion",
     "Problem",
     "PushedVersion",
+    "PutLabelSet",
     "Query",
     "Readiness",
     "Recall",
@@ -175,6 +204,7 @@ __all__ = [
     "UnreadableFile",
     "UnsupportedImage",
     "Vector",
+    "Verdict",
     "VersionChanged",
     "VersionRef",
 ]

@@ -21,6 +21,7 @@ from diptych.cli.commands import (
     embed,
     jobs,
     keys,
+    labels,
     models,
     restore,
     search,
@@ -33,7 +34,7 @@ from diptych_client import ClientError
 
 _COMMANDS = (
     *(serve, keys, check, backup, restore),
-    *(add, vectors, jobs, delete, search, classify, embed, models, collections),
+    *(add, vectors, jobs, delete, search, classify, labels, embed, models, collections),
     completion,
 )
 INTERRUPTED = 130  # the status that shells report for Ctrl-C

@@ -11,6 +11,7 @@ from diptych.core.collections.service import Collections
 from diptych.core.encoding.health import Health, HealthReport
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.jobs.service import Jobs
+from diptych.core.labels.service import LabelSets
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
 from diptych.core.push import Pushes
@@ -40,6 +41,7 @@ class Services:
     comparer: Comparer
     image_urls: ImageUrls
     collections: Collections
+    label_sets: LabelSets
     jobs: Jobs
     catalogue: Catalogue
     pushes: Pushes

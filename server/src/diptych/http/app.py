@@ -26,6 +26,8 @@ from diptych.http.endpoints import (
     images,
     jobs,
     keys,
+    label_images,
+    label_sets,
     model_card,
     models,
     operate,
@@ -65,6 +67,7 @@ Background = Callable[[Services], Awaitable[None]]
 ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, browse.router, vectors.router, jobs.router),
+    *(label_sets.router, label_images.router),
     *(models.router, model_card.router, push_version.router, rollouts.router, comparison.router),
     *(openai.router, huggingface.router, operate.router, keys.router, page.router),
 )

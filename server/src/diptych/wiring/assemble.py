@@ -14,6 +14,7 @@ from diptych.adapters.installed_models import is_installed
 from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.labels import SqliteLabels
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
@@ -107,6 +108,7 @@ def assemble(
         thumbnailer=workers,
         headers=workers,
         new_index=new_index,
+        labels=SqliteLabels(folder.store.threads),
         jobs=SqliteJobs(folder.store.threads),
         job_inputs=JobFiles(data_dir, quota, MAX_WAITING * limits.max_job_bytes, read_only=read_only),
         rollouts=rollout_store,
@@ -123,6 +125,7 @@ def assemble(
         comparer=core.comparer,
         image_urls=image_urls_of(settings, limits, metrics),
         collections=core.collections,
+        label_sets=core.label_sets,
         jobs=core.jobs,
         catalogue=Catalogue(
             folder.repository,

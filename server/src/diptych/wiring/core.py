@@ -16,7 +16,13 @@ from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.service import Collections
 from diptych.core.collections.stored.file_references import FileReferences
 from diptych.core.collections.stored.originals import Originals
-from diptych.core.collections.stored.ports import HeaderReader, ImageStore, Records, Thumbnailer
+from diptych.core.collections.stored.ports import (
+    FilterResolver,
+    HeaderReader,
+    ImageStore,
+    Records,
+    Thumbnailer,
+)
 from diptych.core.collections.upkeep.exif_reading import ExifReading
 from diptych.core.collections.upkeep.index_upkeep import IndexUpkeep
 from diptych.core.collections.upkeep.indexes import Indexes, KeepFiles
@@ -26,6 +32,9 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.jobs.ports import JobInputs, JobStore
 from diptych.core.jobs.runner import MAX_BATCH
 from diptych.core.jobs.service import Jobs
+from diptych.core.labels.assignments import Assignments
+from diptych.core.labels.ports import LabelRows
+from diptych.core.labels.service import LabelSets
 from diptych.core.ports import Metrics
 from diptych.core.rollout.compare import MAX_SEARCH_S, Comparer
 from diptych.core.rollout.pacing import EncoderShare
@@ -49,6 +58,7 @@ class Adapters:
     thumbnailer: Thumbnailer
     headers: HeaderReader
     new_index: Callable[[int], VectorIndex]
+    labels: LabelRows
     jobs: JobStore
     job_inputs: JobInputs
     rollouts: RolloutStore
@@ -84,6 +94,7 @@ class Core:
 
     collections: Collections
     comparer: Comparer
+    label_sets: LabelSets
     rollouts: Rollouts
     jobs: Jobs
 
@@ -91,7 +102,17 @@ class Core:
 def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: CorePlan) -> Core:
     """Build the parts of a server that answers with the snapshots of `serving`. Starts nothing."""
     records = adapters.records
-    collections = _collections(adapters, versions, serving, plan)
+    assignments = Assignments(
+        serving=serving, labels=adapters.labels, rows=records.rows, vectors=records.vectors
+    )
+    collections = _collections(adapters, versions, serving, assignments, plan)
+    label_sets = LabelSets(
+        collections=collections,
+        serving=serving,
+        store=adapters.labels,
+        rows=records.rows,
+        assignments=assignments,
+    )
     comparer = Comparer(
         serving=serving,
         collections=collections,
@@ -128,13 +149,15 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         max_metadata_bytes=plan.max_metadata_bytes,
     )
     rollouts = Rollouts(parts, triggers, metrics=adapters.metrics, poll_s=plan.poll_s)
-    return Core(collections, comparer, rollouts, jobs)
+    return Core(collections, comparer, label_sets, rollouts, jobs)
 
 
-def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan: CorePlan) -> Collections:
+def _collections(
+    adapters: Adapters, versions: Versions, serving: Serving, labels: FilterResolver, plan: CorePlan
+) -> Collections:
     records, images, writes = adapters.records, adapters.images, adapters.write_queue
     files = FileReferences(images=images, records=records, write_queue=writes)
-    deletions = Deletions(files=files, records=records, write_queue=writes)
+    deletions = Deletions(files=files, records=records, labels=labels, write_queue=writes)
     originals = Originals(
         images=images,
         records=records,
@@ -184,7 +207,7 @@ def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan:
         files=files,
         originals=originals,
         deletions=deletions,
-        finder=Finder(IndexSearcher(records.filtered, records.rows), records.rows),
+        finder=Finder(IndexSearcher(records.filtered, records.rows, labels), records.rows),
         moves=moves,
         ingest=Ingest(
             follow=moves.embed_added,
@@ -205,6 +228,7 @@ def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan:
             originals=originals,
             deletions=deletions,
             committer=committer,
+            labels=labels,
             write_queue=writes,
             max_metadata_bytes=plan.max_metadata_bytes,
         ),

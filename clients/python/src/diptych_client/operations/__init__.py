@@ -11,6 +11,7 @@ from diptych_client.operations.describing import DescribingCalls
 from diptych_client.operations.encoding import EncodingCalls
 from diptych_client.operations.jobs import JobsCalls
 from diptych_client.operations.keys import KeysCalls
+from diptych_client.operations.labels import LabelCalls
 from diptych_client.operations.managing import ManagingCalls
 from diptych_client.operations.pushing import PushingCalls
 from diptych_client.operations.rollouts import RolloutsCalls
@@ -25,6 +26,7 @@ class Calls(
     VectorsCalls,
     ManagingCalls,
     BrowsingCalls,
+    LabelCalls,
     JobsCalls,
     DescribingCalls,
     PushingCalls,

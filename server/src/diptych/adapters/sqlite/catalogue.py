@@ -12,6 +12,7 @@ from typing import Any
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
+from diptych.adapters.sqlite.labels import clear_labels
 from diptych.adapters.sqlite.records import DROPPED, IS_THERE, begin_change, require_collection
 from diptych.adapters.sqlite.row_writer import delete_images
 from diptych.adapters.sqlite.threads import SqliteThreads
@@ -248,6 +249,7 @@ def _clear(db: sqlite3.Connection, c: int, limit: int) -> Removed:
     query = "SELECT key FROM images WHERE collection = ? ORDER BY key LIMIT ?"
     keys = [key for (key,) in db.execute(query, (c, limit))]
     released = delete_images(db, c, keys)
+    clear_labels(db, c, limit, all_of_it=len(keys) < limit)
     if len(keys) < limit:
         text_index.drop(db, c)
         db.execute("DELETE FROM collections WHERE number = ?", (c,))

@@ -94,6 +94,27 @@ _EXIF_READ = (
     "ALTER TABLE collections ADD COLUMN exif TEXT NOT NULL DEFAULT 'none'",
     "ALTER TABLE collections ADD COLUMN exif_read_to INTEGER",
 )
+# `definition`: JSON, see `core.labels.label_set`. A verdict belongs to the bytes of a picture, and so to no
+# image that is put in the place of another; `labels`: a JSON array, `given_by`: the name of an API key.
+_LABELS = (
+    """CREATE TABLE label_sets (
+        number     INTEGER PRIMARY KEY AUTOINCREMENT,
+        collection INTEGER NOT NULL REFERENCES collections (number),
+        name       TEXT NOT NULL,
+        definition TEXT NOT NULL,
+        revision   INTEGER NOT NULL,
+        changed_at TEXT NOT NULL,
+        UNIQUE (collection, name)
+    ) STRICT""",
+    """CREATE TABLE verdicts (
+        label_set INTEGER NOT NULL REFERENCES label_sets (number) ON DELETE CASCADE,
+        sha256    TEXT NOT NULL,
+        labels    TEXT NOT NULL,
+        given_by  TEXT NOT NULL,
+        given_at  TEXT NOT NULL,
+        PRIMARY KEY (label_set, sha256)
+    ) STRICT, WITHOUT ROWID""",
+)
 SCHEMA: tuple[str, ...] = (
     # What makes the vectors of an identity; NULL until a version is known that does.
     """CREATE TABLE identities (
@@ -158,6 +179,7 @@ SCHEMA: tuple[str, ...] = (
         stays       TEXT NOT NULL,
         comparison  TEXT
     ) STRICT""",
+    *_LABELS,
 )
 
 # What most images that are searched with the version that serves have vectors of. An identity names one
@@ -247,7 +269,7 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
         ),
         "ALTER TABLE embeddings ADD COLUMN change INTEGER NOT NULL DEFAULT 1",
     ),
-    (*_EXIF_READ, *_TEXT_INDEX),
+    (*_EXIF_READ, *_TEXT_INDEX, *_LABELS),
 )
 VERSION = OLDEST + len(CONVERSIONS)
 

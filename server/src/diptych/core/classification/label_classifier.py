@@ -1,7 +1,7 @@
 """Classify image embeddings against any list of labels."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,6 +22,8 @@ from diptych.core.ports import Metrics
 from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextEmbedding, TextOutcome
 from diptych.errors import DiptychError, InputError, InvalidValue, Overloaded, TooLarge
 
+# Embeddings (N, D) and the rows (C, D) of labels -> cosines and scores, (N, C) each.
+Scorer = Callable[[Embeddings, Embeddings], tuple[scoring.Cosines, scoring.Scores]]
 MAX_COSINES_ON_LOOP = 20_000  # a fraction of a millisecond; more would keep other requests waiting
 
 
@@ -80,17 +82,9 @@ class LabelClassifier:
         """
         if top_k is not None and top_k < 1:
             raise InvalidValue(f"top_k is {top_k}, it must be at least 1", "top_k")
-        classifier = await self._classifier(labels, templates)
-        empty = await self._empty_embedding(templates) if multi_label else None  # (D,)
-        predict = partial(
-            self._predict,
-            images,
-            classifier,
-            empty=empty,
-            labels=labels,
-            multi_label=multi_label,
-            top_k=top_k,
-        )
+        classifier = await self.classifier(labels, templates)
+        score = await self.scorer(templates, multi_label=multi_label)
+        predict = partial(_predict, images, classifier, score, labels=labels, top_k=top_k)
         if len(images) * len(labels) <= MAX_COSINES_ON_LOOP:
             return predict()
         return await asyncio.to_thread(predict)
@@ -99,9 +93,19 @@ class LabelClassifier:
         """C labels -> (C, D) unit rows, from the cache where possible."""
         return (await self._encoded(list_key(templates, labels))).rows
 
-    async def _classifier(self, labels: Sequence[str], templates: Sequence[str]) -> Classifier:
+    async def scorer(self, templates: Sequence[str], *, multi_label: bool) -> Scorer:
+        """What makes scores of embeddings, with labels in these templates. Raises as `classify`."""
+        empty = await self._empty_embedding(templates) if multi_label else None  # (D,)
+
+        def score(images: Embeddings, rows: Embeddings) -> tuple[scoring.Cosines, scoring.Scores]:
+            cosines: scoring.Cosines = images @ rows.T  # (N, D) @ (D, C) -> (N, C)
+            return cosines, self._scores(images, cosines, empty, multi_label)
+
+        return score
+
+    async def classifier(self, labels: Sequence[str], templates: Sequence[str]) -> Classifier:
         """Return the classifier of a list, cached or new. A list that is not cached is checked; raises as
-        classify.
+        `classify`.
         """
         key = list_key(templates, labels)
         known = self._classifiers.get(key)
@@ -175,31 +179,6 @@ class LabelClassifier:
         empty: Embedding = (await self.label_embeddings([""], templates))[0]
         return empty
 
-    def _predict(
-        self,
-        images: Embeddings,
-        classifier: Classifier,
-        *,
-        empty: Embedding | None,
-        labels: Sequence[str],
-        multi_label: bool,
-        top_k: int | None,
-    ) -> list[list[Prediction]]:
-        cosines = images @ classifier.rows.T  # (N, D) @ (D, C) -> (N, C)
-        scores = self._scores(images, cosines, empty, multi_label)  # (N, C)
-        return [
-            [
-                Prediction(
-                    labels[column],
-                    float(scores[row, column]),
-                    float(cosines[row, column]),
-                    classifier.truncated[column],
-                )
-                for column in scoring.top_k(cosines[row], top_k)  # not by score: scores saturate and then tie
-            ]
-            for row in range(len(images))
-        ]
-
     def _scores(
         self, images: Embeddings, cosines: scoring.Cosines, empty: Embedding | None, multi_label: bool
     ) -> scoring.Scores:
@@ -225,6 +204,29 @@ class LabelClassifier:
             )
         check_labels(labels)
         check_templates(templates)
+
+
+def _predict(
+    images: Embeddings,
+    classifier: Classifier,
+    score: Scorer,
+    *,
+    labels: Sequence[str],
+    top_k: int | None,
+) -> list[list[Prediction]]:
+    cosines, scores = score(images, classifier.rows)  # (N, C) each
+    return [
+        [
+            Prediction(
+                labels[column],
+                float(scores[row, column]),
+                float(cosines[row, column]),
+                classifier.truncated[column],
+            )
+            for column in scoring.top_k(cosines[row], top_k)  # not by score: scores saturate and then tie
+        ]
+        for row in range(len(images))
+    ]
 
 
 def _label_part(outcome: TextOutcome, position: int) -> TextEmbedding:

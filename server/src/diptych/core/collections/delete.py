@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.stored.file_references import FileReferences
-from diptych.core.collections.stored.ports import Records
+from diptych.core.collections.stored.ports import FilterResolver, Records
 from diptych.core.collections.upkeep.indexes import all_missing
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.types import NO_ROWS, Deletion, Removed
@@ -21,9 +21,17 @@ class Deletions:
     left behind is removed at the next start.
     """
 
-    def __init__(self, *, files: FileReferences, records: Records, write_queue: SerialWriteQueue) -> None:
+    def __init__(
+        self,
+        *,
+        files: FileReferences,
+        records: Records,
+        labels: FilterResolver,
+        write_queue: SerialWriteQueue,
+    ) -> None:
         self._files = files
         self._records = records
+        self._labels = labels
         self._write_queue = write_queue
 
     async def one(self, collection: Collection, id: str) -> None:
@@ -113,7 +121,8 @@ class Deletions:
         return sorted(keys if filter is None else keys.intersection(await self._passing(collection, filter)))
 
     async def _passing(self, collection: Collection, filter: Filter) -> list[int]:
-        found = await self._records.filtered.passing(collection.number, filter)
+        resolved = await self._labels.resolved(collection.number, filter)
+        found = await self._records.filtered.passing(collection.number, resolved)
         return [int(key) for key in found.keys]
 
     async def _keys_without_vector(self, collection: Collection) -> set[int]:

@@ -23,7 +23,7 @@ from diptych.core.collections.stored.duplicates import (
 )
 from diptych.core.collections.stored.file_references import FileReferences
 from diptych.core.collections.stored.originals import Originals
-from diptych.core.collections.stored.ports import Records
+from diptych.core.collections.stored.ports import FilterResolver, Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.fetching.image_urls import ReserveBytes
 from diptych.core.serving.snapshot import Pair
@@ -47,6 +47,7 @@ class CollectionImages:
         originals: Originals,
         deletions: Deletions,
         committer: RowCommitter,
+        labels: FilterResolver,
         write_queue: SerialWriteQueue,
         max_metadata_bytes: int,
     ) -> None:
@@ -55,6 +56,7 @@ class CollectionImages:
         self._files = files
         self._originals = originals
         self._committer = committer
+        self._labels = labels
         self._write_queue = write_queue
         self._max_metadata_bytes = max_metadata_bytes
         self._deletions = deletions
@@ -75,6 +77,7 @@ class CollectionImages:
         make another one appear twice or not at all. Raises InvalidValue for the page of another order.
         """
         collection = self._registry[name]
+        filter = await self._resolved(collection, filter)
         if order_by is None:
             records = await self._records.rows.page(collection.number, after, limit + 1, filter)
         else:
@@ -94,7 +97,7 @@ class CollectionImages:
         collection = self._registry[name]
         if filter is None:
             return collection.n_images
-        return await self._records.rows.count(collection.number, filter)
+        return await self._records.rows.count(collection.number, await self._resolved(collection, filter))
 
     async def fields(
         self, name: str, filter: Filter | None, limit: int, *, nested: bool = False
@@ -104,6 +107,7 @@ class CollectionImages:
         With `nested` also the fields inside of objects.
         """
         collection = self._registry[name]
+        filter = await self._resolved(collection, filter)
         async with self._one_scan:
             return await self._records.rows.fields(collection.number, filter, limit, nested=nested)
 
@@ -219,6 +223,9 @@ class CollectionImages:
             )
         reserve(record.n_bytes)
         return (await self.original(name, id))[0]
+
+    async def _resolved(self, collection: Collection, filter: Filter | None) -> Filter | None:
+        return None if filter is None else await self._labels.resolved(collection.number, filter)
 
     async def _same_pictures(self, collection: Collection) -> tuple[builtins.list[builtins.list[str]], int]:
         """The ids of images of one picture, and the number of images whose picture is unknown."""

@@ -148,15 +148,29 @@ _OPERATORS: Schema = {
     "additionalProperties": False,
     "minProperties": 1,
 }
+_LABELLED: Schema = {
+    "description": "of a label set; null: no label of it",
+    "type": "object",
+    "properties": {
+        "set": STRING,
+        "in": {"type": "array", "items": {"type": ["string", "null"]}, "maxItems": MAX_IN_VALUES},
+    },
+    "required": ["set", "in"],
+    "additionalProperties": False,
+}
+_CONDITIONS: list[Schema] = [{"type": ["string", "number", "boolean", "null", "array"]}, _OPERATORS]
 FILTER: Schema = {
     "description": "On metadata: all keys must hold, dots in a key walk into nested objects. "
     f"At most {MAX_CLAUSES} clauses and {MAX_IN_VALUES} `in` values in all, nested at most {MAX_DEPTH} deep.",
     "type": "object",
-    "properties": {"and": _CLAUSES, "or": _CLAUSES, "not": ref("Filter")},
-    "propertyNames": {"pattern": PATH},
-    "additionalProperties": {
-        "anyOf": [{"type": ["string", "number", "boolean", "null", "array"]}, _OPERATORS]
+    "properties": {
+        "and": _CLAUSES,
+        "or": _CLAUSES,
+        "not": ref("Filter"),
+        "label": {"anyOf": [*_CONDITIONS, _LABELLED]},
     },
+    "propertyNames": {"pattern": PATH},
+    "additionalProperties": {"anyOf": _CONDITIONS},
     "minProperties": 1,
     "maxProperties": MAX_CLAUSES,
 }

@@ -29,6 +29,9 @@ class FakeStore:
     async def passing(self, c: int, filter: Any) -> PassingKeys:
         return PassingKeys(as_keys(*self._passing), REPLACED_AT)
 
+    async def resolved(self, c: int, filter: Any) -> Any:
+        return filter
+
     async def keys(self, c: int, ids: Sequence[str]) -> list[int]:
         return [int(id) for id in ids]
 
@@ -57,7 +60,7 @@ async def search(
     )
     collection: Any = SimpleNamespace(number=1, n_images=4, require_not_dropped=lambda: None)
     target = SearchTarget(collection, index, without, matches)
-    return await IndexSearcher(store, store).search(target, np.ones(1, np.float32), 4, filter)
+    return await IndexSearcher(store, store, store).search(target, np.ones(1, np.float32), 4, filter)
 
 
 async def test_only_images_that_may_be_hits_are_found_by_words() -> None:

@@ -23,11 +23,13 @@ from diptych.core.collections.metadata.filters import (
     Exists,
     Filter,
     In,
+    KeyIn,
     Not,
     On,
     Order,
     Path,
 )
+from diptych.core.types import Keys
 
 _Bind = Callable[[Any], str]  # a value -> its parameter in the statement
 
@@ -95,8 +97,20 @@ class _Translation:
         return self.in_python(filter)
 
     def in_python(self, filter: Filter) -> str:
+        """Let Python evaluate all of a filter but keys of rows, which only SQL sees."""
+        match filter:
+            case KeyIn(keys):
+                return self._key_in(keys)
+            case All(parts) | AnyOf(parts) if any(map(_has_keys, parts)):
+                word = " AND " if isinstance(filter, All) else " OR "
+                return f"({word.join(map(self.in_python, parts))})"
+            case Not(part) if _has_keys(part):
+                return f"(NOT {self.in_python(part)})"
         self.condition.in_python.append(filter)
         return f"{ASK_PYTHON}({len(self.condition.in_python) - 1}, {self._column})"
+
+    def _key_in(self, keys: Keys) -> str:
+        return f"(key IN (SELECT value FROM json_each({self.bind(json.dumps(keys.tolist()))})))"
 
     def bind(self, value: Any) -> str:
         self.condition.parameters.append(value)
@@ -210,6 +224,15 @@ def _test_of(filter: Eq | In | Compare | On | Contains) -> _Test | None:
             return DateTest.of("on", date)
     date_test = DateTest.of(filter.order, filter.value) if isinstance(filter.value, str) else None
     return date_test or _Ordered.of(filter.order, filter.value)
+
+
+def _has_keys(filter: Filter) -> bool:
+    match filter:
+        case All(parts) | AnyOf(parts):
+            return any(map(_has_keys, parts))
+        case Not(part):
+            return _has_keys(part)
+    return isinstance(filter, KeyIn)
 
 
 def is_ascii(value: str) -> str:

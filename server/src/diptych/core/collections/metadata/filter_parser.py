@@ -5,6 +5,7 @@
 {"exif.taken_at": {"on": "2024-05"}}    a date: a year, a month, a day or a time, with or without offset
 {"title": {"contains": "cat"}}          a text in a text, whatever the case
 {"place.city": {"in": ["Rome", "Oslo"]}}  dots walk into nested objects
+{"label": {"set": "kind", "in": ["cat", null]}}  a label of a label set; null: no label of it
 {"and": [...]}, {"or": [...]}, {"not": {...}}
 several keys in one object              all must hold
 """
@@ -21,6 +22,7 @@ from diptych.core.collections.metadata.filters import (
     Exists,
     Filter,
     In,
+    Labelled,
     Not,
     On,
     Order,
@@ -75,6 +77,8 @@ class _Parser:
                 return AnyOf(self._clauses(value, where, depth))
             case "not":
                 return Not(self.clause(value, where, depth - 1))
+            case "label" if isinstance(value, dict) and "set" in value:
+                return self._labelled(value, where)
         path = parse_path(key, where)
         if not isinstance(value, dict):
             return Eq(path, value)
@@ -82,6 +86,17 @@ class _Parser:
             raise _error(where, f"expected a value or an operator: {', '.join(OPERATORS)}")
         conditions = (self._condition(path, name, value[name], f"{where}.{name[:40]}") for name in value)
         return _all(tuple(conditions))
+
+    def _labelled(self, value: dict[str, Any], where: str) -> Filter:
+        if value.keys() != {"set", "in"}:
+            raise _error(where, "expected the keys set and in, and no others")
+        if not isinstance(value["set"], str):
+            raise _error(f"{where}.set", f"expected a string, found {json_kind(value['set'])}")
+        labels = self._values(value["in"], f"{where}.in")
+        for label in labels:
+            if not isinstance(label, str | None):
+                raise _error(f"{where}.in", f"expected labels or null, found {json_kind(label)}")
+        return Labelled(value["set"], labels, where)
 
     def _clauses(self, value: object, where: str, depth: int) -> tuple[Filter, ...]:
         if not isinstance(value, list) or not value:

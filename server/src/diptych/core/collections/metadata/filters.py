@@ -6,11 +6,12 @@ itself or for any of its elements, so that {"tags": {"eq": "cat"}} finds an imag
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Literal, Protocol
 
 from diptych.core.collections.metadata.moments import Moment, moment_of
-from diptych.core.types import Metadata
+from diptych.core.types import Keys, Metadata
 
 Path = tuple[str, ...]
 Order = Literal["lt", "lte", "gt", "gte"]
@@ -25,7 +26,7 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 class Filter(Protocol):
-    """One condition on metadata."""
+    """One condition on metadata, or on what else is known of an image."""
 
     def matches(self, metadata: Metadata) -> bool:
         """Whether the metadata passes. Pure, and no metadata makes it raise."""
@@ -155,6 +156,40 @@ class Not:
     def matches(self, metadata: Metadata) -> bool:
         """See the class."""
         return not self.part.matches(metadata)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The image has one of these labels of a label set; None: it has no label of it.
+
+    `where`: the name of the clause in the filter. No store knows labels: see `KeyIn`.
+    """
+
+    label_set: str
+    labels: tuple[str | None, ...]
+    where: str
+
+    def matches(self, metadata: Metadata) -> bool:
+        """Metadata does not say it."""
+        return False
+
+
+@dataclass(frozen=True)
+class KeyIn:
+    """The row has one of these keys (N,), ascending: in the place of `Labelled` when a store sees the filter.
+
+    `digest`: of the keys, for comparisons.
+    """
+
+    keys: Keys = field(repr=False, compare=False)
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", sha256(self.keys.tobytes()).hexdigest())
+
+    def matches(self, metadata: Metadata) -> bool:
+        """Metadata does not say it."""
+        return False
 
 
 def same_json(a: Any, b: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.ranking.fusion import are_among
 from diptych.core.collections.stored.collection import Collection
-from diptych.core.collections.stored.ports import FilteredRows, Rows
+from diptych.core.collections.stored.ports import FilteredRows, FilterResolver, Rows
 from diptych.core.serving.live_index import LiveIndex
 from diptych.core.timing import noted
 from diptych.core.types import Embedding, Keys, PassingKeys, WordMatches
@@ -63,8 +63,9 @@ class Searcher(Protocol):
 class IndexSearcher:
     """Satisfies Searcher with an index in memory, which follows the store a moment later."""
 
-    def __init__(self, filtered: FilteredRows, rows: Rows) -> None:
+    def __init__(self, filtered: FilteredRows, rows: Rows, labels: FilterResolver) -> None:
         self._filtered = filtered
+        self._labels = labels
         self._rows = rows
 
     async def search(
@@ -103,7 +104,8 @@ class IndexSearcher:
         if filter is None:
             return None
         with noted("filter"):
-            return await self._filtered.passing(collection.number, filter)
+            resolved = await self._labels.resolved(collection.number, filter)
+            return await self._filtered.passing(collection.number, resolved)
 
     async def _keys_of(self, collection: Collection, ids: Sequence[str]) -> Keys:
         """Keys of the images with one of these ids."""

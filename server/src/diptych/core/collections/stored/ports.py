@@ -268,6 +268,18 @@ class Rows(Protocol):
         ...
 
 
+class FilterResolver(Protocol):
+    """Replaces what a store does not know of in filters."""
+
+    async def resolved(self, c: int, filter: Filter) -> Filter:
+        """The filter with the keys of images in the place of `Labelled`.
+
+        Raises InvalidValue for a label set or label that is not there; Conflict if the collection is not
+        served.
+        """
+        ...
+
+
 class FilteredRows(Protocol):
     """Says which images may be found: what a search in an index needs of the store."""
 

@@ -125,6 +125,37 @@ export class Client {
         const json = without({ filter, lacking, preview });
         return this.post(["collections", collection, "deletions"], options, { json });
     }
+    async labelSets(collection, options = {}) {
+        const found = await this.get(["collections", collection, "label-sets"], options);
+        return found.label_sets;
+    }
+    async putLabelSet(collection, name, labels, options = {}) {
+        const { kind, templates, minScore, dropVerdicts } = checkedOptions(options);
+        const json = without({ labels, kind, templates, min_score: minScore, drop_verdicts: dropVerdicts });
+        return this.call("PUT", ["collections", collection, "label-sets", name], options, { json });
+    }
+    labelSet(collection, name, options = {}) {
+        return this.get(["collections", collection, "label-sets", name], options);
+    }
+    dropLabelSet(collection, name, options = {}) {
+        return this.delete(["collections", collection, "label-sets", name], options);
+    }
+    async labelledImages(collection, name, options = {}) {
+        const { label, uncertainFirst, after, limit } = checkedOptions(options);
+        const query = { label, uncertain_first: uncertainFirst, after, limit };
+        return this.call("GET", ["collections", collection, "label-sets", name, "images"], options, { query });
+    }
+    async exportLabels(collection, name, options = {}) {
+        const { format, label } = checkedOptions(options);
+        return this.blob(["collections", collection, "label-sets", name, "export"], options, { format, label });
+    }
+    async giveVerdicts(collection, name, verdicts, options = {}) {
+        const json = { verdicts };
+        return this.post(["collections", collection, "label-sets", name, "verdicts"], options, { json });
+    }
+    withdrawVerdict(collection, name, id, options = {}) {
+        return this.call("DELETE", ["collections", collection, "label-sets", name, "verdicts", id], options);
+    }
     async jobs(options = {}) {
         return this.list("jobs", options);
     }

@@ -1,0 +1,151 @@
+"""Label sets, the labels of images, and what people say of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diptych_client.results.common import ModelRef
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label, and further words for the same thing."""
+
+    label: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """A label set. `revision` is raised by each change; `changed_at` is ISO 8601 in UTC."""
+
+    name: str
+    labels: tuple[Label, ...]
+    kind: Literal["one", "many"]
+    templates: tuple[str, ...] | str
+    min_score: float | None
+    revision: int
+    changed_at: str
+
+
+@dataclass(frozen=True)
+class AlikeLabels:
+    """Two labels that the text encoder hardly separates, with the cosine of their embeddings."""
+
+    labels: tuple[str, ...]
+    cosine: float
+
+
+@dataclass(frozen=True)
+class PutLabelSet(LabelSet):
+    """A label set that was created or changed. `n_dropped`: verdicts that it does not allow, deleted."""
+
+    alike: tuple[AlikeLabels, ...] = ()
+    n_dropped: int = 0
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """How many images have a label."""
+
+    label: str
+    n: int
+
+
+@dataclass(frozen=True)
+class LabelAgreement:
+    """The images to which people gave a label, and to how many of them the model gives it.
+
+    `interval`: of their share, 95%.
+    """
+
+    label: str
+    n: int
+    n_agree: int
+    interval: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class LabelConfusion:
+    """Images to which people gave `label` and the model `proposed`; None: no label, or none in its place."""
+
+    label: str | None
+    proposed: str | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the model agrees with people, on the images that were reviewed."""
+
+    n: int
+    n_agree: int
+    interval: tuple[float, ...] | None
+    labels: tuple[LabelAgreement, ...]
+    confusions: tuple[LabelConfusion, ...]
+
+
+@dataclass(frozen=True)
+class LabelSetReport(LabelSet):
+    """A label set, and what it gives the images that have a vector of `model`, in the order of its labels."""
+
+    model: ModelRef
+    n_images: int
+    n_reviewed: int
+    counts: tuple[LabelCount, ...]
+    n_without_label: int
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a person said of a picture. `by`: the name of the API key; `at`: ISO 8601 in UTC."""
+
+    labels: tuple[str, ...]
+    by: str
+    at: str
+
+
+@dataclass(frozen=True)
+class GivenVerdict:
+    """A verdict that was stored. `before`: the one that it replaces."""
+
+    id: str
+    labels: tuple[str, ...]
+    before: Verdict | None
+
+
+@dataclass(frozen=True)
+class GivenVerdicts:
+    """Stored verdicts, in order. `unknown`: ids that no image of the collection has."""
+
+    verdicts: tuple[GivenVerdict, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """The labels of an image, best first: a person's word, or else what the model proposes.
+
+    `score`: of the best label by the model, whether proposed or not. `margin`: how near the image is to
+    another answer of the model.
+    """
+
+    id: str
+    labels: tuple[str, ...]
+    by: Literal["model", "person"]
+    proposed: tuple[str, ...]
+    score: float
+    margin: float
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class LabelledImagePage:
+    """One page of images with their labels. `next` is the `after` of the following page; None on the last."""
+
+    model: ModelRef
+    images: tuple[LabelledImage, ...]
+    next: str | None
+    total: int

@@ -1,0 +1,187 @@
+"""Label sets and verdicts, in the database of the collections."""
+
+import builtins
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from diptych.adapters.sqlite.records import find_key, of_collection, require_collection
+from diptych.adapters.sqlite.rows import now
+from diptych.adapters.sqlite.threads import SqliteThreads
+from diptych.core.labels.label_set import (
+    MAX_SETS,
+    Definition,
+    GivenVerdict,
+    LabelSet,
+    NewVerdict,
+    Verdict,
+    set_not_found,
+)
+from diptych.core.labels.ports import Given
+from diptych.errors import Conflict, NotFound, TooLarge
+
+_SETS = "SELECT number, name, definition, revision, changed_at FROM label_sets WHERE collection = ?"
+_VERDICT = "SELECT labels, given_by, given_at FROM verdicts WHERE label_set = ? AND sha256 = ?"
+
+
+class SqliteLabels:
+    """Satisfies `diptych.core.labels.ports.LabelRows`."""
+
+    def __init__(self, threads: SqliteThreads) -> None:
+        self._threads = threads
+
+    async def list(self, c: int) -> builtins.list[LabelSet]:
+        """All sets of a collection, by name. Raises NotFound for the collection."""
+        query = f"{_SETS} ORDER BY name"
+        return await self._threads.read(
+            of_collection(c, lambda db: [_set(*row) for row in db.execute(query, (c,))])
+        )
+
+    async def get(self, c: int, name: str) -> LabelSet:
+        """One set. Raises NotFound."""
+        return await self._threads.read(lambda db: _find(db, c, name))
+
+    async def put(self, c: int, name: str, definition: Definition, *, drops: bool) -> tuple[LabelSet, int]:
+        """Create or change a set; return it and the number of verdicts that were deleted.
+
+        Raises NotFound for the collection; Conflict, TooLarge.
+        """
+        return await self._threads.write(lambda db: _put(db, c, name, definition, drops=drops))
+
+    async def drop(self, c: int, name: str) -> None:
+        """Delete a set with its verdicts. Raises NotFound."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM label_sets WHERE number = ?", (_find(db, c, name).number,))
+
+        await self._threads.write(work, makes_room=True)
+
+    async def verdicts(self, set_number: int) -> Mapping[int, Verdict]:
+        """The verdicts on images that exist, by key, ascending."""
+        query = (
+            "SELECT i.key, v.labels, v.given_by, v.given_at FROM verdicts v"
+            " JOIN label_sets s ON s.number = v.label_set"
+            " JOIN images i ON i.sha256 = v.sha256 AND +i.collection = s.collection"
+            " WHERE v.label_set = ? ORDER BY i.key"
+        )
+        return await self._threads.read(
+            lambda db: {key: _verdict(*row) for key, *row in db.execute(query, (set_number,))}
+        )
+
+    async def give(self, c: int, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
+        """Store verdicts, all or none. Raises NotFound for the set, InvalidValue for a label."""
+
+        def work(db: sqlite3.Connection) -> Given:
+            label_set, given = _find(db, c, name), Given([], [])
+            for i, one in enumerate(verdicts):
+                label_set.definition.check_labels(one.labels, f"verdicts[{i}]")
+                sha256 = _sha256(db, c, one.id)
+                if sha256 is None:
+                    given.unknown.append(one.id)
+                    continue
+                before = _verdict_of(db, label_set.number, sha256)
+                _store(db, label_set.number, sha256, one.labels, by)
+                given.verdicts.append(GivenVerdict(one.id, one.labels, before))
+            return given
+
+        return await self._threads.write(work)
+
+    async def withdraw(self, c: int, name: str, id: str) -> Verdict:
+        """Delete the verdict on an image and return it. Raises NotFound."""
+
+        def work(db: sqlite3.Connection) -> Verdict:
+            label_set = _find(db, c, name)
+            find_key(db, c, id)
+            sha256 = _sha256(db, c, id) or ""
+            found = _verdict_of(db, label_set.number, sha256)
+            if found is None:
+                raise NotFound(f"label set {name!r} has no verdict on image {id[:140]!r}")
+            db.execute("DELETE FROM verdicts WHERE label_set = ? AND sha256 = ?", (label_set.number, sha256))
+            return found
+
+        return await self._threads.write(work, makes_room=True)
+
+
+def clear_labels(db: sqlite3.Connection, c: int, limit: int, *, all_of_it: bool) -> None:
+    """Delete at most `limit` verdicts of a dropped collection, or `all_of_it` with its sets."""
+    db.execute(
+        "DELETE FROM verdicts WHERE (label_set, sha256) IN (SELECT label_set, sha256 FROM verdicts"
+        " WHERE label_set IN (SELECT number FROM label_sets WHERE collection = ?) LIMIT ?)",
+        (c, limit),
+    )
+    if all_of_it:
+        db.execute("DELETE FROM label_sets WHERE collection = ?", (c,))
+
+
+def _put(
+    db: sqlite3.Connection, c: int, name: str, definition: Definition, *, drops: bool
+) -> tuple[LabelSet, int]:
+    require_collection(db, c)
+    found = db.execute(f"{_SETS} AND name = ?", (c, name)).fetchone()
+    if found is None:
+        (n_sets,) = db.execute("SELECT count(*) FROM label_sets WHERE collection = ?", (c,)).fetchone()
+        if n_sets >= MAX_SETS:
+            raise TooLarge(f"the collection has {n_sets} label sets, the limit is {MAX_SETS}")
+        db.execute(
+            "INSERT INTO label_sets (collection, name, definition, revision, changed_at)"
+            " VALUES (?, ?, ?, 1, ?)",
+            (c, name, definition.to_json(), now()),
+        )
+        return _find(db, c, name), 0
+    before = _set(*found)
+    if before.definition == definition:
+        return before, 0
+    lost = [
+        sha256
+        for sha256, labels in db.execute(
+            "SELECT sha256, labels FROM verdicts WHERE label_set = ?", (before.number,)
+        )
+        if not definition.allows(json.loads(labels))
+    ]
+    if lost and not drops:
+        raise Conflict(
+            f"the new definition does not allow {len(lost)} of the verdicts of label set {name!r}: keep "
+            "their labels, or send drop_verdicts to delete them"
+        )
+    db.executemany(
+        "DELETE FROM verdicts WHERE label_set = ? AND sha256 = ?", [(before.number, one) for one in lost]
+    )
+    db.execute(
+        "UPDATE label_sets SET definition = ?, revision = revision + 1, changed_at = ? WHERE number = ?",
+        (definition.to_json(), now(), before.number),
+    )
+    return _find(db, c, name), len(lost)
+
+
+def _find(db: sqlite3.Connection, c: int, name: str) -> LabelSet:
+    require_collection(db, c)
+    found = db.execute(f"{_SETS} AND name = ?", (c, name)).fetchone()
+    if found is None:
+        raise set_not_found(name)
+    return _set(*found)
+
+
+def _set(number: int, name: str, definition: str, revision: int, changed_at: str) -> LabelSet:
+    return LabelSet(number, name, Definition.from_json(definition), revision, changed_at)
+
+
+def _sha256(db: sqlite3.Connection, c: int, id: str) -> str | None:
+    row = db.execute("SELECT sha256 FROM images WHERE collection = ? AND id = ?", (c, id)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _verdict_of(db: sqlite3.Connection, set_number: int, sha256: str) -> Verdict | None:
+    row = db.execute(_VERDICT, (set_number, sha256)).fetchone()
+    return None if row is None else _verdict(*row)
+
+
+def _verdict(labels: str, by: str, at: str) -> Verdict:
+    return Verdict(tuple(json.loads(labels)), by, at)
+
+
+def _store(db: sqlite3.Connection, set_number: int, sha256: str, labels: Sequence[str], by: str) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO verdicts (label_set, sha256, labels, given_by, given_at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (set_number, sha256, json.dumps(list(labels), ensure_ascii=False), by, now()),
+    )

@@ -1,0 +1,186 @@
+"""Label sets and verdicts: values that use cases and stores share, and what they must be like."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from diptych.core.classification.classify import DEFAULT_TEMPLATES
+from diptych.core.classification.label_checks import MAX_LABEL_CHARS, check_templates
+from diptych.errors import InvalidValue, NotFound, TooLarge
+
+Kind = Literal["one", "many"]
+MAX_TEXTS = 10_000  # labels and words of a set, as labels of one classification
+MAX_SETS = 100  # of one collection
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+LIKELY = 0.5  # the least score of a label of an image that may have many, unless the set says another
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label, and further words for the same thing."""
+
+    label: str
+    words: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that is encoded of it."""
+        return (self.label, *self.words)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a person wrote: C labels, of which an image has one or many.
+
+    An image has no label that scores below `min_score`. `templates` are those of a classification.
+    """
+
+    labels: tuple[Label, ...]
+    kind: Kind = "one"
+    templates: tuple[str, ...] | str = DEFAULT_TEMPLATES
+    min_score: float | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The labels without their words."""
+        return [one.label for one in self.labels]
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Where each label is in the list."""
+        return {one.label: i for i, one in enumerate(self.labels)}
+
+    @property
+    def texts(self) -> list[str]:
+        """All labels and words, each once."""
+        return list(dict.fromkeys(text for one in self.labels for text in one.texts))
+
+    @property
+    def threshold(self) -> float:
+        """The least score that gives an image a label."""
+        least = LIKELY if self.kind == "many" else 0.0
+        return least if self.min_score is None else self.min_score
+
+    def check(self) -> None:
+        """Raise InvalidValue or TooLarge, naming the label or template, unless the definition is usable."""
+        if not self.labels:
+            raise InvalidValue("at least one label is needed", "labels")
+        n_texts = sum(len(one.texts) for one in self.labels)
+        if n_texts > MAX_TEXTS:
+            raise TooLarge(f"{n_texts} labels and words, the limit is {MAX_TEXTS}", "labels")
+        seen: dict[str, int] = {}
+        for i, one in enumerate(self.labels):
+            _check_text(one.label, f"labels[{i}]")
+            if one.label in seen:
+                raise InvalidValue(f"{one.label[:100]!r} is labels[{seen[one.label]}] too", f"labels[{i}]")
+            seen[one.label] = i
+            for j, word in enumerate(one.words):
+                _check_text(word, f"labels[{i}].words[{j}]")
+                if word in one.texts[: j + 1]:
+                    raise InvalidValue(f"{word[:100]!r} is there twice", f"labels[{i}].words[{j}]")
+        if not isinstance(self.templates, str):
+            check_templates(self.templates)
+
+    def check_labels(self, labels: Sequence[str], item: str) -> None:
+        """Raise InvalidValue, naming `item`, unless an image may have these labels."""
+        for label in labels:
+            if label not in self.positions:
+                raise InvalidValue(f"the label set has no label {label[:100]!r}", item)
+        if len(set(labels)) < len(labels):
+            raise InvalidValue("a label is there twice", item)
+        if self.kind == "one" and len(labels) > 1:
+            raise InvalidValue(f"{len(labels)} labels, an image has one label of this set", item)
+
+    def allows(self, labels: Sequence[str]) -> bool:
+        """Whether an image may have these labels."""
+        try:
+            self.check_labels(labels, "")
+        except InvalidValue:
+            return False
+        return True
+
+    def to_json(self) -> str:
+        """The text that a store keeps."""
+        fields = {
+            "labels": [[one.label, *one.words] for one in self.labels],
+            "kind": self.kind,
+            "templates": self.templates,
+            "min_score": self.min_score,
+        }
+        return json.dumps(fields, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Definition":
+        """The reverse of `to_json`."""
+        fields: dict[str, Any] = json.loads(text)
+        templates = fields["templates"]
+        return cls(
+            labels=tuple(Label(label, tuple(words)) for label, *words in fields["labels"]),
+            kind=fields["kind"],
+            templates=templates if isinstance(templates, str) else tuple(templates),
+            min_score=fields["min_score"],
+        )
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """A stored definition. `number`: no other set ever has it. `revision`: raised by each change."""
+
+    number: int
+    name: str
+    definition: Definition
+    revision: int
+    changed_at: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a person said of a picture: its labels, of which it may have none.
+
+    `by`: the name of the API key.
+    """
+
+    labels: tuple[str, ...]
+    by: str
+    at: str
+
+
+@dataclass(frozen=True)
+class NewVerdict:
+    """The labels that an image has by a person's word."""
+
+    id: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GivenVerdict:
+    """A stored verdict of an image, and the one that it replaces."""
+
+    id: str
+    labels: tuple[str, ...]
+    before: Verdict | None
+
+
+def check_name(name: str) -> str:
+    """Return the name of a label set, or raise InvalidValue. The rules are those of collections."""
+    if not NAME.fullmatch(name):
+        raise InvalidValue(
+            f"label set name {name[:80]!r} must be 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit"
+        )
+    return name
+
+
+def set_not_found(name: str) -> NotFound:
+    """The error for a name that no label set of the collection has."""
+    return NotFound(f"no label set named {name[:80]!r}")
+
+
+def _check_text(text: str, item: str) -> None:
+    if not text.strip():
+        raise InvalidValue("must not be empty", item)
+    if len(text) > MAX_LABEL_CHARS:
+        raise InvalidValue(f"{len(text)} characters, the limit is {MAX_LABEL_CHARS}", item)

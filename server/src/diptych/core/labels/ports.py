@@ -1,0 +1,60 @@
+"""Port of label sets: definitions and verdicts."""
+
+import builtins
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from diptych.core.labels.label_set import Definition, GivenVerdict, LabelSet, NewVerdict, Verdict
+
+
+@dataclass(frozen=True)
+class Given:
+    """Stored verdicts, in order; `unknown` are ids that no image has."""
+
+    verdicts: builtins.list[GivenVerdict]
+    unknown: builtins.list[str]
+
+
+class LabelRows(Protocol):
+    """The label sets of collections. Writes are durable when they return; a read sees one commit.
+
+    `c` is the number of a collection: raises NotFound once that is dropped, with its sets and verdicts. A
+    verdict belongs to the bytes of a picture: all images of the collection that have these share it, and an
+    image that is replaced by others has none.
+    """
+
+    async def list(self, c: int) -> builtins.list[LabelSet]:
+        """All sets, by name."""
+        ...
+
+    async def get(self, c: int, name: str) -> LabelSet:
+        """One set. Raises NotFound."""
+        ...
+
+    async def put(self, c: int, name: str, definition: Definition, *, drops: bool) -> tuple[LabelSet, int]:
+        """Create or change a set. Returns it, and how many verdicts were deleted as it does not allow them.
+
+        Raises Conflict if there are such and not `drops`; TooLarge for a set too many. The same definition
+        changes nothing.
+        """
+        ...
+
+    async def drop(self, c: int, name: str) -> None:
+        """Delete a set with its verdicts. Raises NotFound."""
+        ...
+
+    async def verdicts(self, set_number: int) -> Mapping[int, Verdict]:
+        """The verdicts on images that exist, by key, ascending."""
+        ...
+
+    async def give(self, c: int, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
+        """Store verdicts in order, in the place of earlier ones, all or none.
+
+        Raises NotFound for the set; InvalidValue for labels that it does not allow.
+        """
+        ...
+
+    async def withdraw(self, c: int, name: str, id: str) -> Verdict:
+        """Delete the verdict on an image and return it. Raises NotFound without set, image or verdict."""
+        ...

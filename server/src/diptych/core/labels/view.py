@@ -1,0 +1,124 @@
+"""The labels of images as they stand: a person's word in the place of the model's."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core.labels.assigned import Assigned, Floats
+from diptych.core.labels.label_set import LabelSet, Verdict
+from diptych.core.types import Keys, ModelInfo
+
+Whole = NDArray[np.int64]
+NONE = -1  # in the place of a label's position: no label
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The labels of one image, best first. `proposed` are those that the model says.
+
+    `score` and `margin` are the model's: the score of its best label, proposed or not, and how near the image
+    is to another answer. `verdict`: by a person, if there is one.
+    """
+
+    labels: tuple[str, ...]
+    proposed: tuple[str, ...]
+    score: float
+    margin: float
+    verdict: Verdict | None
+
+
+class LabelView:
+    """What the images of a collection have of a label set, at one time. Making it is slow for many images."""
+
+    def __init__(
+        self, label_set: LabelSet, assigned: Assigned, model: ModelInfo, verdicts: Mapping[int, Verdict]
+    ) -> None:
+        """`verdicts` by key, ascending; those on images without a vector do not count."""
+        self.label_set = label_set
+        self.model = model
+        self._assigned = assigned
+        self._names = label_set.definition.names
+        self._verdicts = verdicts
+        self.keys = assigned.keys
+        self.is_reviewed = np.isin(self.keys, np.array(list(verdicts), np.int64))  # (N,)
+        reviewed = self.keys[self.is_reviewed]
+        said = [(key, self._position(label)) for key in reviewed.tolist() for label in verdicts[key].labels]
+        is_model = ~np.isin(assigned.of, reviewed)
+        of = np.concatenate([assigned.of[is_model], np.array([key for key, _ in said], np.int64)])
+        labels = np.concatenate([assigned.labels[is_model], np.array([one for _, one in said], np.int32)])
+        order = np.argsort(of, kind="stable")
+        self._of, self._labels = of[order], labels[order]
+
+    @property
+    def n_images(self) -> int:
+        """The number of images that have a vector."""
+        return len(self.keys)
+
+    @property
+    def n_reviewed(self) -> int:
+        """The number of images that a person has judged."""
+        return int(self.is_reviewed.sum())
+
+    @property
+    def margins(self) -> Floats:
+        """How near each image is to another answer of the model, (N,)."""
+        return self._assigned.margins
+
+    def counts(self) -> list[int]:
+        """The number of images of each label."""
+        return [int(n) for n in np.bincount(self._labels, minlength=len(self._names))]
+
+    def n_without_label(self) -> int:
+        """The number of images without a label."""
+        return self.n_images - len(np.unique(self._of))
+
+    def keys_of(self, labels: Sequence[str | None]) -> Keys:
+        """The keys of images with at least one of these labels, ascending; None: with no label."""
+        wanted = np.array([self._position(one) for one in labels if one is not None], np.int32)
+        found = np.unique(self._of[np.isin(self._labels, wanted)])
+        if None in labels:
+            found = np.union1d(found, np.setdiff1d(self.keys, self._of))
+        return found
+
+    def assignments(self, keys: Sequence[int]) -> dict[int, Assignment]:
+        """The labels of those of these images that have a vector, by key."""
+        wanted = np.intersect1d(self.keys, np.array(keys, np.int64))
+        places = np.searchsorted(self.keys, wanted)
+        of = zip(
+            wanted.tolist(),
+            self._proposed(wanted),
+            self._assigned.scores[places].tolist(),
+            self._assigned.margins[places].tolist(),
+            strict=True,
+        )
+        return {
+            key: _assignment(proposed, score, margin, self._verdicts.get(key))
+            for key, proposed, score, margin in of
+        }
+
+    def judged(self) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Of each image that a person has judged, the person's labels and the model's."""
+        reviewed = self.keys[self.is_reviewed]
+        for key, proposed in zip(reviewed.tolist(), self._proposed(reviewed), strict=True):
+            yield self._verdicts[key].labels, proposed
+
+    def _proposed(self, keys: Keys) -> list[tuple[str, ...]]:
+        """The labels that the model gives to each of these images."""
+        firsts = np.searchsorted(self._assigned.of, keys).tolist()
+        lasts = np.searchsorted(self._assigned.of, keys, side="right").tolist()
+        labels = self._assigned.labels
+        return [
+            tuple(self._names[one] for one in labels[first:last].tolist())
+            for first, last in zip(firsts, lasts, strict=True)
+        ]
+
+    def _position(self, label: str) -> int:
+        return self.label_set.definition.positions[label]
+
+
+def _assignment(
+    proposed: tuple[str, ...], score: float, margin: float, verdict: Verdict | None
+) -> Assignment:
+    return Assignment(proposed if verdict is None else verdict.labels, proposed, score, margin, verdict)

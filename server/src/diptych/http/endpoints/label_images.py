@@ -1,0 +1,392 @@
+"""`/collections/{collection}/label-sets/{label_set}`: images with their labels, and verdicts on them."""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Literal, Protocol, Self
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from starlette.responses import Response, StreamingResponse
+
+from diptych.core.labels.label_set import NewVerdict, Verdict
+from diptych.core.labels.ports import Given
+from diptych.core.labels.service import LabelledImage, LabelPage, LabelQuery
+from diptych.core.types import ModelInfo
+from diptych.http.access import GuardedRoute, caller_of, needs
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
+from diptych.http.context import context_of
+from diptych.http.description import request_body
+from diptych.http.endpoints.references import EXAMPLE_LINKS, EXAMPLE_MODEL, Links, ModelRef
+from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
+from diptych.http.errors.validation import validated
+from diptych.http.media_types import JSON, media_type, unsupported
+from diptych.http.parsing import schemas
+from diptych.http.parsing.body import read_body
+from diptych.http.parsing.json import parse_json
+from diptych.http.parsing.limits import check_at_most, check_count, check_lengths
+from diptych.http.parsing.request_models import FailFastList, NoQuery, RequestModel
+from diptych.http.respond import json_response
+from diptych.http.state import Options, ReadyServices
+
+_LABEL = Field(None, description="only images with this label; empty: only those without a label")
+_TEXTS: schemas.Schema = {"type": "array", "items": schemas.STRING, "uniqueItems": True}
+_AFTER = Field(None, description="`next` of the page before")
+
+
+class _ImagesParameters(RequestModel):
+    """The query string of a list of images with labels."""
+
+    label: str | None = _LABEL
+    uncertain_first: bool = Field(
+        False, description="images that nobody has reviewed, the smallest margin first, in place of all by id"
+    )
+    after: str | None = _AFTER
+    limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
+
+
+ImagesQuery = Annotated[_ImagesParameters, Query()]
+
+
+class _ExportParameters(RequestModel):
+    """The query string of an export."""
+
+    format: Literal["jsonl", "csv"] = Field("jsonl", description="one object, or one row of a label, a line")
+    label: str | None = _LABEL
+
+
+ExportQuery = Annotated[_ExportParameters, Query()]
+
+
+class VerdictRequest(RequestModel):
+    """What a person says of an image: its `label`, or its `labels`; null or an empty list: none of these."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["label"]}, {"required": ["labels"]}]}
+    )
+
+    id: str
+    label: str | None = None
+    labels: Annotated[FailFastList[str] | None, WithJsonSchema(_TEXTS)] = Field(
+        None, description="for a set of kind many"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len({"label", "labels"} & self.model_fields_set) != 1:
+            raise ValueError("needs exactly one of label, labels")
+        if "labels" in self.model_fields_set and self.labels is None:
+            raise ValueError("labels must be a list; an empty one means none of these")
+        return self
+
+    def verdict(self) -> NewVerdict:
+        """The domain object."""
+        labels = self.labels if self.labels is not None else [] if self.label is None else [self.label]
+        return NewVerdict(self.id, tuple(labels))
+
+
+class VerdictsRequest(RequestModel):
+    """`POST` of verdicts, all or none of which are stored."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {"verdicts": [{"id": "cat", "label": "cat"}, {"id": "rocket", "label": None}]}
+        )
+    )
+
+    verdicts: FailFastList[VerdictRequest] = Field(
+        min_length=1, json_schema_extra=schemas.limited(maxItems="max_page_items")
+    )
+
+
+_VERDICT = {"labels": ["flower"], "by": "notebook", "at": "2026-03-02T09:31:00.000+00:00"}
+
+
+class VerdictResponse(BaseModel):
+    """What a person said of a picture. `by`: the name of the API key, "anyone" without keys."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(_VERDICT))
+
+    labels: list[str]
+    by: str
+    at: str = Field(description="ISO 8601, UTC")
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "VerdictResponse":
+        """Convert the domain object."""
+        return cls(labels=list(verdict.labels), by=verdict.by, at=verdict.at)
+
+
+class GivenVerdictResponse(BaseModel):
+    """A verdict that was stored. `before`: the one that it replaces, null if there was none."""
+
+    id: str
+    labels: list[str]
+    before: VerdictResponse | None
+
+
+class VerdictsResponse(BaseModel):
+    """Stored verdicts, in order. `unknown`: ids that no image of the collection has."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "verdicts": [
+                    {"id": "cat", "labels": ["cat"], "before": _VERDICT},
+                    {"id": "rocket", "labels": [], "before": None},
+                ],
+                "unknown": [],
+            }
+        )
+    )
+
+    verdicts: list[GivenVerdictResponse]
+    unknown: list[str]
+
+    @classmethod
+    def of(cls, given: Given) -> "VerdictsResponse":
+        """Convert the domain object."""
+        verdicts = [
+            GivenVerdictResponse(
+                id=one.id, labels=list(one.labels), before=one.before and VerdictResponse.of(one.before)
+            )
+            for one in given.verdicts
+        ]
+        return cls(verdicts=verdicts, unknown=given.unknown)
+
+
+class LabelledImageResponse(BaseModel):
+    """The labels of an image, best first: a person's word, or else what the model proposes."""
+
+    id: str
+    labels: list[str]
+    by: Literal["model", "person"]
+    proposed: list[str] = Field(description="the labels that the model gives it")
+    score: float = Field(description="of the best label by the model, whether proposed or not")
+    margin: float = Field(
+        description="how near it is to another answer of the model: the distance to the next best score or "
+        "to `min_score`, whichever is smaller; for kind many the smallest distance of a score to `min_score`"
+    )
+    verdict: VerdictResponse | None = Field(description="null: nobody has reviewed it")
+    links: Links
+
+    @classmethod
+    def of(cls, collection: str, image: LabelledImage) -> "LabelledImageResponse":
+        """Convert the domain object."""
+        found = image.assignment
+        return cls(
+            id=image.id,
+            labels=list(found.labels),
+            by="model" if found.verdict is None else "person",
+            proposed=list(found.proposed),
+            score=found.score,
+            margin=found.margin,
+            verdict=found.verdict and VerdictResponse.of(found.verdict),
+            links=Links.of(collection, image.id),
+        )
+
+
+class LabelledImagePage(BaseModel):
+    """A page of images with their labels. `next` is the `after` of the next page; null on the last."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "model": EXAMPLE_MODEL,
+                "images": [
+                    {
+                        "id": "cat",
+                        "labels": ["cat"],
+                        "by": "model",
+                        "proposed": ["cat"],
+                        "score": 0.97,
+                        "margin": 0.94,
+                        "verdict": None,
+                        "links": EXAMPLE_LINKS,
+                    }
+                ],
+                "next": "cat",
+                "total": 1200,
+            }
+        )
+    )
+
+    model: ModelRef = Field(description="the version whose labels, scores and margins these are")
+    images: list[LabelledImageResponse]
+    next: str | None
+    total: int = Field(description="images on all pages")
+
+
+router = APIRouter(tags=["labels"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
+_SET = "/collections/{collection}/label-sets/{label_set}"
+_JSON_LINES, _CSV = "application/jsonl", "text/csv"
+_COLUMNS = ("id", "label", "score", "margin", "by", "model", "version")
+_EXPORT: Responses = {
+    200: {
+        "content": {
+            _JSON_LINES: {
+                "schema": {"type": "string"},
+                "example": '{"id":"cat","labels":["cat"],"by":"model","proposed":["cat"],"score":0.97,'
+                '"margin":0.94,"model":"everyday","version":1}\n',
+            },
+            _CSV: {
+                "schema": {"type": "string"},
+                "example": "id,label,score,margin,by,model,version\ncat,cat,0.97,0.94,model,everyday,1\n",
+            },
+        }
+    }
+}
+
+
+@router.get(
+    f"{_SET}/images",
+    summary="List images with their labels",
+    response_model=LabelledImagePage,
+    responses=documented_errors(404, 409, 429),
+)
+@needs("read", collections="path")
+async def list_labelled_images(
+    request: Request, services: ReadyServices, collection: str, label_set: str, query: ImagesQuery
+) -> Response:
+    """List images with their labels, by id, or the most uncertain first.
+
+    Images that have no vector of the version that serves yet are left out.
+    """
+    check_at_most(query.limit, "limit", services.limits.max_page_items)
+    chosen = LabelQuery(query.label, query.uncertain_first, query.after, query.limit)
+    with context_of(request).stage("work"):
+        listing = services.label_sets.images(collection, label_set, chosen)
+        page = await cancel_on_disconnect(request, listing)
+    return json_response(
+        request,
+        LabelledImagePage(
+            model=ModelRef.of(page.model),
+            images=[LabelledImageResponse.of(collection, one) for one in page.images],
+            next=page.next,
+            total=page.total,
+        ),
+    )
+
+
+@router.get(
+    f"{_SET}/export",
+    summary="Export labels",
+    response_class=StreamingResponse,
+    responses=_EXPORT | documented_errors(404, 409, 429),
+)
+@needs("read", collections="path")
+async def export_labels(
+    request: Request, services: ReadyServices, collection: str, label_set: str, query: ExportQuery
+) -> Response:
+    """All images with their labels, by id, as JSON Lines or CSV.
+
+    A row of CSV is one label of one image; the row of an image without a label has an empty one.
+    """
+    pages = services.label_sets.export(collection, label_set, LabelQuery(query.label))
+    kind = _JSON_LINES if query.format == "jsonl" else _CSV
+    with context_of(request).stage("work"):
+        first = await cancel_on_disconnect(request, anext(pages))  # its errors come before the answer
+    if request.method == "HEAD":
+        return Response(media_type=kind)
+    write = _json_lines if query.format == "jsonl" else _rows
+    return StreamingResponse(_stream(first, pages, write), media_type=kind)
+
+
+@router.post(
+    f"{_SET}/verdicts",
+    summary="Store verdicts",
+    response_model=VerdictsResponse,
+    responses=documented_errors(404, 507, *BODY_ERRORS),
+    openapi_extra=request_body(VerdictsRequest),
+)
+@needs("write", collections="path")
+async def give_verdicts(
+    request: Request, services: ReadyServices, options: Options, collection: str, label_set: str, _: NoQuery
+) -> Response:
+    """Store what a person says of images. From then on these are their labels, whatever serves.
+
+    A verdict belongs to the bytes of the picture: copies share it, and an image that is replaced loses it.
+    The later word stands; the answer has the one before.
+    """
+    if media_type(request) != JSON:
+        raise unsupported(request, (JSON,))
+    limit = options.limits.max_page_items
+    data = check_lengths(parse_json(await read_body(request, options.body)), {"verdicts": limit})
+    body = validated(VerdictsRequest, data)
+    check_count(body.verdicts, "verdicts", limit)
+    verdicts = [one.verdict() for one in body.verdicts]
+    given = await services.label_sets.give(collection, label_set, verdicts, caller_of(request).name)
+    return json_response(request, VerdictsResponse.of(given))
+
+
+@router.delete(
+    f"{_SET}/verdicts/{{id}}",
+    summary="Withdraw a verdict",
+    response_model=VerdictResponse,
+    responses=documented_errors(404, 507),
+)
+@needs("write", collections="path")
+async def withdraw_verdict(
+    request: Request, services: ReadyServices, collection: str, label_set: str, id: str, _: NoQuery
+) -> Response:
+    """Delete the verdict on an image, and answer it: the image has the labels of the model again."""
+    verdict = await services.label_sets.withdraw(collection, label_set, id)
+    return json_response(request, VerdictResponse.of(verdict))
+
+
+class _ExportedImage(BaseModel):
+    """A line of the export as JSON Lines."""
+
+    id: str
+    labels: Sequence[str]
+    by: Literal["model", "person"]
+    proposed: Sequence[str]
+    score: float
+    margin: float
+    model: str
+    version: int
+
+
+def _exported(image: LabelledImage, model: ModelInfo) -> _ExportedImage:
+    found = image.assignment
+    return _ExportedImage(
+        id=image.id,
+        labels=found.labels,
+        by="model" if found.verdict is None else "person",
+        proposed=found.proposed,
+        score=found.score,
+        margin=found.margin,
+        model=model.name,
+        version=model.version,
+    )
+
+
+def _json_lines(images: Sequence[_ExportedImage], *, is_first: bool) -> str:
+    return "".join(f"{image.model_dump_json()}\n" for image in images)
+
+
+def _rows(images: Sequence[_ExportedImage], *, is_first: bool) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if is_first:
+        writer.writerow(_COLUMNS)
+    for one in images:
+        for label in one.labels or [""]:
+            writer.writerow([one.id, label, one.score, one.margin, one.by, one.model, one.version])
+    return text.getvalue()
+
+
+class _Write(Protocol):
+    """Writes images as text; `is_first`: nothing was written before."""
+
+    def __call__(self, images: Sequence[_ExportedImage], *, is_first: bool) -> str: ...
+
+
+async def _stream(first: LabelPage, pages: AsyncIterator[LabelPage], write: _Write) -> AsyncIterator[str]:
+    def text_of(page: LabelPage) -> str:
+        return write([_exported(image, page.model) for image in page.images], is_first=page is first)
+
+    yield await asyncio.to_thread(text_of, first)
+    async for page in pages:
+        yield await asyncio.to_thread(text_of, page)

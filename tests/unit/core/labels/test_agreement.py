@@ -1,0 +1,37 @@
+"""How far the model agrees with people."""
+
+import pytest
+
+from diptych.core.labels.agreement import Confusion, Share, agreement_of
+
+
+@pytest.mark.parametrize(
+    ("n", "n_agree", "expected"),
+    [(10, 10, (0.7225, 1.0)), (10, 0, (0.0, 0.2775)), (100, 80, (0.7112, 0.8666))],  # Brown et al. 2001
+)
+def test_interval_is_that_of_wilson(n: int, n_agree: int, expected: tuple[float, float]) -> None:
+    assert Share(n, n_agree).interval == pytest.approx(expected, abs=1e-3)
+
+
+def test_nothing_reviewed_has_no_interval() -> None:
+    assert agreement_of([]).images == Share(0, 0)
+    assert Share(0, 0).interval is None
+
+
+def test_labels_and_confusions_are_counted() -> None:
+    judged = [(("a",), ("a",)), (("a",), ("b",)), (("a",), ("b",)), ((), ("b",)), (("b",), ())]
+    found = agreement_of(judged)
+    assert found.images == Share(5, 1)
+    assert found.labels == {"a": Share(3, 1), "b": Share(1, 0)}
+    assert found.confusions == [Confusion("a", "b", 2), Confusion(None, "b", 1), Confusion("b", None, 1)]
+
+
+def test_of_many_labels_only_those_that_differ_are_confused() -> None:
+    found = agreement_of([(("a", "b"), ("b", "c")), (("a", "b"), ("c", "d")), (("b", "a"), ("a", "b"))])
+    assert found.images == Share(3, 1)
+    assert found.labels == {"a": Share(3, 1), "b": Share(3, 2)}
+    assert set(found.confusions) == {
+        Confusion("a", "c", 1),
+        *(Confusion(label, None, 1) for label in "ab"),
+        *(Confusion(None, label, 1) for label in "cd"),
+    }
