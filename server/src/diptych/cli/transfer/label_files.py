@@ -77,7 +77,7 @@ def _add_json(found: GivenLabels, line: str, where: str) -> None:
     ):
         raise InvalidValue('must be an object with "id", and "label" or "labels"', where)
     label = row.get("label")
-    labels = row.get("labels", [] if label in {None, ""} else [label])
+    labels = row.get("labels", [] if label is None or label == "" else [label])
     if not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
         raise InvalidValue("a label must be a text", where)
     found.add(row["id"], labels, row.get("by"))

@@ -85,7 +85,8 @@ class Assignments:
         for label in filter.labels:
             if label is not None:
                 label_set.definition.check_labels([label], f"{filter.where}.in")
-        return (await self.view(c, label_set)).keys_of(filter.labels)
+        view = await self.view(c, label_set)
+        return await asyncio.to_thread(view.keys_of, filter.labels)
 
     async def _current(self, c: int, label_set: LabelSet) -> Current:
         """Assignments of all images that had a vector when this was called."""

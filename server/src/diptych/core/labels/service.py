@@ -157,7 +157,7 @@ class LabelSets:
         Raises InvalidValue for a label that the set lacks, and for the page of another order.
         """
         c, view = await self._view(collection, name)
-        keys = _chosen(view, query.label)
+        keys = await _chosen(view, query.label)
         if query.uncertain_first:
             return await self._uncertain(view, keys, query)
         return await self._by_id(c, view, keys, query.after, query.limit)
@@ -165,7 +165,7 @@ class LabelSets:
     async def export(self, collection: str, name: str, query: LabelQuery) -> AsyncIterator[LabelPage]:
         """All images by id after `query.after`, with their labels of one time. Raises as `images`."""
         c, view = await self._view(collection, name)
-        keys, after = _chosen(view, query.label), query.after
+        keys, after = await _chosen(view, query.label), query.after
         while True:
             page = await self._by_id(c, view, keys, after, EXPORTED_AT_ONCE)
             yield page
@@ -207,34 +207,31 @@ class LabelSets:
             view.model,
         )
 
-    async def _uncertain(self, view: LabelView, keys: Keys | None, query: LabelQuery) -> LabelPage:
-        is_open = ~view.is_reviewed if keys is None else ~view.is_reviewed & np.isin(view.keys, keys)
-        margins, open_keys = view.margins[is_open], view.keys[is_open]
-        order = np.lexsort((open_keys, margins))
-        margins, open_keys = margins[order], open_keys[order]
-        is_later = np.ones(len(order), np.bool_)
+    async def _uncertain(self, view: LabelView, among: Keys | None, query: LabelQuery) -> LabelPage:
+        margins, keys = await asyncio.to_thread(view.uncertain, among)
+        is_later = np.ones(len(keys), np.bool_)
         if query.after is not None:
             margin, key = _place(query.after)
-            is_later = (margins > margin) | ((margins == margin) & (open_keys > key))
+            is_later = (margins > margin) | ((margins == margin) & (keys > key))
         chosen = np.flatnonzero(is_later)[: query.limit + 1]
-        page = open_keys[chosen[: query.limit]].tolist()
+        page = keys[chosen[: query.limit]].tolist()
         found, assignments = await self._rows.by_key(page), view.assignments(page)
         last = chosen[query.limit - 1] if len(chosen) > query.limit else None
         return LabelPage(
             [LabelledImage(found[key].id, assignments[key]) for key in page if key in found],
-            None if last is None else f"{float(margins[last])!r}_{open_keys[last]}",
-            len(open_keys),
+            None if last is None else f"{float(margins[last])!r}_{keys[last]}",
+            len(keys),
             view.model,
         )
 
 
-def _chosen(view: LabelView, label: str | None) -> Keys | None:
+async def _chosen(view: LabelView, label: str | None) -> Keys | None:
     """The keys of the images that are wanted; None for all."""
     if label is None:
         return None
     if label:
         view.label_set.definition.check_labels([label], "label")
-    return view.keys_of([label or None])
+    return await asyncio.to_thread(view.keys_of, [label or None])
 
 
 def _place(after: str) -> tuple[np.float32, int]:

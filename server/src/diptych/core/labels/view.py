@@ -61,10 +61,15 @@ class LabelView:
         """The number of images that a person has judged."""
         return int(self.is_reviewed.sum())
 
-    @property
-    def margins(self) -> Floats:
-        """How near each image is to another answer of the model, (N,)."""
-        return self._assigned.margins
+    def uncertain(self, among: Keys | None) -> tuple[Floats, Keys]:
+        """The margins and keys of images that nobody has judged, the smallest margin first, then by key.
+
+        `among`: only of these images. Slow for many: call it in a thread.
+        """
+        is_open = ~self.is_reviewed if among is None else ~self.is_reviewed & np.isin(self.keys, among)
+        margins, keys = self._assigned.margins[is_open], self.keys[is_open]
+        order = np.lexsort((keys, margins))
+        return margins[order], keys[order]
 
     def counts(self) -> list[int]:
         """The number of images of each label."""
