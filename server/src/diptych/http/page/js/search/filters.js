@@ -117,11 +117,16 @@ function Range({ field: { min, max }, chosen, set }) {
   };
   return html`
     <p class="range">
-      <label>
-        from <input type="number" step="any" placeholder=${min} value=${chosen?.gte ?? ""} onChange=${change("gte")}/>
-      </label>
-      <label>
-        to <input type="number" step="any" placeholder=${max} value=${chosen?.lte ?? ""} onChange=${change("lte")}/>
-      </label>
+      <label>from <${NumberInput} hint=${min} value=${chosen?.gte} onChange=${change("gte")}/></label>
+      <label>to <${NumberInput} hint=${max} value=${chosen?.lte} onChange=${change("lte")}/></label>
     </p>`;
+}
+
+/** A number that is taken once it is confirmed. What is being typed stays while counts arrive around it. */
+function NumberInput({ hint, value, onChange }) {
+  const input = useRef(null);
+  useEffect(() => {
+    input.current.value = value ?? "";
+  }, [value]);
+  return html`<input type="number" step="any" placeholder=${hint} onChange=${onChange} ref=${input}/>`;
 }
