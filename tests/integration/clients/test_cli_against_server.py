@@ -173,5 +173,9 @@ def test_labels_are_put_corrected_exported_and_taken_back(
     partly = labels("import", "kind", tmp_path / "more.jsonl")
     assert (partly.returncode, partly.stderr) == (1, "not there: no\n")
     assert partly.stdout == "kind: 1 stored, 1 of them in place of another\n"
+    (tmp_path / "unlike.csv").write_text(f"id,label\n{first['id']},red\n{second['id']},green\n")
+    unlike = labels("import", "kind", tmp_path / "unlike.csv")
+    assert (unlike.returncode, unlike.stdout) == (1, "")
+    assert f"has no label 'green', which image '{second['id']}' has: nothing was stored" in unlike.stderr
     assert labels("drop", "kind").stdout == "kind is dropped\n"
     assert "no label set named 'kind'" in labels("show", "kind").stderr

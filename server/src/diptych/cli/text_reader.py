@@ -6,9 +6,9 @@ from diptych.errors import InvalidValue
 
 
 def read_lines(file: Path) -> list[str]:
-    """Return the lines of a UTF-8 file. Raises InvalidValue naming the file."""
+    """Return the lines of a UTF-8 file, without a byte order mark. Raises InvalidValue naming the file."""
     try:
-        return file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InvalidValue(f"is not UTF-8: {error.reason} at byte {error.start}", str(file)) from error
     except OSError as error:

@@ -66,3 +66,7 @@ def test_wrong_line_is_named(tmp_path: Path, lines: list[str], where: str) -> No
     with pytest.raises(InvalidValue) as refused:
         read_given_labels(file)
     assert refused.value.item == f"{file}{where}"
+
+
+def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    assert read_given_labels(written(tmp_path, "\ufeffid,label", "a,cat")).labels == {"a": ["cat"]}

@@ -10,6 +10,7 @@ from diptych.cli.output.console import Align, cell, err, out, out_json, out_tabl
 from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.remote import run_with_client
 from diptych.cli.transfer.label_files import label_of, read_given_labels, read_labels
+from diptych.errors import InvalidValue
 from diptych_client import Client, GivenVerdicts, LabelledImage, LabelSetReport
 
 AT_ONCE = 1_000  # verdicts in one request
@@ -255,8 +256,13 @@ def _export(args: argparse.Namespace, client: Client) -> int:
 
 def _import(args: argparse.Namespace, client: Client) -> int:
     given = read_given_labels(args.file)
-    n_stored, n_replaced, unknown = 0, 0, list[str]()
+    allowed = {one.label for one in client.label_set(args.collection, args.name).labels}
     rows = list(given.labels.items())
+    for id, labels in rows:  # of the whole file, before any of it is stored
+        if unlike := [label for label in labels if label not in allowed]:
+            message = f"label set {args.name!r} has no label {unlike[0][:80]!r}, which image {id[:140]!r} has"
+            raise InvalidValue(f"{message}: nothing was stored", str(args.file))
+    n_stored, n_replaced, unknown = 0, 0, list[str]()
     for start in range(0, len(rows), AT_ONCE):
         part = dict(rows[start : start + AT_ONCE])
         stored = client.give_verdicts(args.collection, args.name, part)

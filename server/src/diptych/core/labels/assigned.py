@@ -149,6 +149,13 @@ def joined(parts: Sequence[Assigned]) -> Assigned:
     )
 
 
+def unlabelled(keys: Keys) -> Assigned:
+    """Images that the model gives no label, with a score of 0."""
+    n = len(keys)
+    zeros = np.zeros(n, np.float32)
+    return Assigned(keys, np.zeros(n, np.int32), zeros, zeros, NOTHING.of, NOTHING.labels)
+
+
 def _only(scores: scoring.Scores, best: NDArray[np.int64], threshold: float) -> NDArray[np.bool_]:
     """Give each of N images its best label, unless that scores below the threshold: (N, C)."""
     given = np.zeros(scores.shape, np.bool_)

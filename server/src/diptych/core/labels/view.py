@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core.labels.assigned import Assigned, Floats
+from diptych.core.labels.assigned import Assigned, Floats, joined, unlabelled
 from diptych.core.labels.label_set import LabelSet, Verdict
 from diptych.core.types import Keys, ModelInfo
 
@@ -35,9 +35,11 @@ class LabelView:
     def __init__(
         self, label_set: LabelSet, assigned: Assigned, model: ModelInfo, verdicts: Mapping[int, Verdict]
     ) -> None:
-        """`verdicts` by key, ascending; those on images without a vector do not count."""
+        """`verdicts` by key, ascending. They count also where the model has no vector to judge."""
         self.label_set = label_set
         self.model = model
+        self._without_vector = np.setdiff1d(np.array(list(verdicts), np.int64), assigned.keys)
+        assigned = joined([assigned, unlabelled(self._without_vector)])
         self._assigned = assigned
         self._names = label_set.definition.names
         self._verdicts = verdicts
@@ -53,7 +55,7 @@ class LabelView:
 
     @property
     def n_images(self) -> int:
-        """The number of images that have a vector."""
+        """The number of images that have a vector, or a person's label."""
         return len(self.keys)
 
     @property
@@ -88,7 +90,7 @@ class LabelView:
         return found
 
     def assignments(self, keys: Sequence[int]) -> dict[int, Assignment]:
-        """The labels of those of these images that have a vector, by key."""
+        """The labels of those of these images that have a vector or a person's label, by key."""
         wanted = np.intersect1d(self.keys, np.array(keys, np.int64))
         places = np.searchsorted(self.keys, wanted)
         of = zip(
@@ -104,8 +106,8 @@ class LabelView:
         }
 
     def judged(self) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-        """Of each image that a person has judged, the person's labels and the model's."""
-        reviewed = self.keys[self.is_reviewed]
+        """Of each image that a person and the model have judged, the person's labels and the model's."""
+        reviewed = np.setdiff1d(self.keys[self.is_reviewed], self._without_vector)
         for key, proposed in zip(reviewed.tolist(), self._proposed(reviewed), strict=True):
             yield self._verdicts[key].labels, proposed
 
