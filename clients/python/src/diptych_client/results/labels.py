@@ -88,7 +88,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class LabelSetReport(LabelSet):
-    """A label set, and what it gives the images that have a vector of `model`, in the order of its labels."""
+    """A label set, and the number of images of each label: of those with a vector of `model` or a verdict."""
 
     model: ModelRef
     n_images: int

@@ -152,7 +152,7 @@ class LabelSets:
         await self._store.drop(self._collections[collection].number, name)
 
     async def images(self, collection: str, name: str, query: LabelQuery) -> LabelPage:
-        """One page of images with their labels; images that have no vector yet are left out.
+        """One page of images with their labels; those with neither vector nor verdict are left out.
 
         Raises InvalidValue for a label that the set lacks, and for the page of another order.
         """

@@ -251,7 +251,7 @@ async def list_labelled_images(
 ) -> Response:
     """List images with their labels, by id, or the most uncertain first.
 
-    Images that have no vector of the version that serves yet are left out.
+    Images that have neither a vector of the version that serves nor a person's label are left out.
     """
     check_at_most(query.limit, "limit", services.limits.max_page_items)
     chosen = LabelQuery(query.label, query.uncertain_first, query.after, query.limit)

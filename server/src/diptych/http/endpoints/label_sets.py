@@ -199,7 +199,7 @@ class LabelCountResponse(BaseModel):
 
 
 class LabelSetReportResponse(LabelSetResponse):
-    """A label set, and what it gives the images that have a vector of the version that serves."""
+    """A label set, and its labels of images that have a vector of the serving version or a verdict."""
 
     model_config = ConfigDict(
         json_schema_extra=schemas.example(
