@@ -14,6 +14,7 @@ import pytest
 
 from diptych.adapters.sqlite import export
 from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.labels import SqliteLabels
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.schema import OLDEST, VERSION, schema_version
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
@@ -21,6 +22,7 @@ from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.backup import DamagedImage
 from diptych.core.collections.metadata.filters import Compare
 from diptych.core.collections.metadata.words import parse_words
+from diptych.core.labels.label_set import Definition, Label, NewVerdict, Verdict
 from diptych.core.rollout.types import Rollout, ServedVersions
 from diptych.core.types import NewRow, Target, VersionRef
 from diptych.errors import Conflict, StoreError
@@ -113,6 +115,31 @@ def test_rollouts_of_the_server_are_kept_and_those_of_single_collections_are_not
     as_left_by_the_release_before(tmp_path, f"INSERT INTO rollouts VALUES {of_server}, {of_collection}")
     _, rollouts = rollouts_of(tmp_path)
     assert rollouts == [Rollout("a", Target(ONE, "fp32", "exact"), "active", "then", finished_at="later")]
+
+
+def test_verdicts_of_a_folder_that_knew_of_no_drawn_pictures_are_kept(tmp_path: Path) -> None:
+    verdict = asyncio.run(one_verdict(tmp_path, gives=True))
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
+        db.executescript("ALTER TABLE verdicts DROP COLUMN drawn; UPDATE schema_version SET version = 13;")
+    assert asyncio.run(one_verdict(tmp_path, gives=False)) == verdict
+
+
+async def one_verdict(data_dir: Path, *, gives: bool) -> Verdict:
+    """The only verdict of the folder, which is made if it `gives` one."""
+    store = SqliteStore(data_dir)
+    try:
+        labels = SqliteLabels(store.threads)
+        if gives:
+            c = (await store.catalogue.create("mine", "original", "i", ONE)).number
+            row = NewRow("a", "0" * 64, 3, "image/png", 4, 5, None, np.ones(4, np.float32))
+            await store.writer.put(c, [row], identity="i", replace=False)
+            await labels.put(c, "kind", Definition((Label("cat"),)), drops=False)
+            await labels.give(c, "kind", [NewVerdict("a", ("cat",))], "ann")
+        (collection,) = await store.catalogue.list()
+        (verdict,) = (await labels.verdicts((await labels.get(collection.number, "kind")).number)).values()
+        return verdict
+    finally:
+        await store.close()
 
 
 @pytest.mark.parametrize("table", ["images", "embeddings"])

@@ -417,6 +417,19 @@ export class Client {
     return this.call("GET", ["collections", collection, "label-sets", name, "images"], options, { query });
   }
 
+  /**
+   * Return at most `limit` (20) images to review next: of each five, four with the smallest margin and one that is drawn
+   * at random. Send `sha256` and `drawn` with the verdict.
+   */
+  async labelProposals(
+    collection: string,
+    name: string,
+    options: CallOptions & { limit?: number } = {},
+  ): Promise<api.LabelProposals> {
+    const { limit } = checkedOptions(options);
+    return this.call("GET", ["collections", collection, "label-sets", name, "proposals"], options, { query: { limit } });
+  }
+
   /** Return the labels of all images, by id, as JSON Lines, or with the format "csv" as CSV. */
   async exportLabels(
     collection: string,
@@ -427,11 +440,17 @@ export class Client {
     return this.blob(["collections", collection, "label-sets", name, "export"], options, { format, label });
   }
 
-  /** Say what the labels of images are; a `label` of null: none of these. All are stored, or none. */
+  /**
+   * Say what the labels of images are; a `label` of null: none of these. All are stored, or none, but for those whose image
+   * has other bytes than their `sha256`: `replaced` names these.
+   */
   async giveVerdicts(
     collection: string,
     name: string,
-    verdicts: readonly ({ id: string; label: string | null } | { id: string; labels: readonly string[] })[],
+    verdicts: readonly (({ id: string; label: string | null } | { id: string; labels: readonly string[] }) & {
+      drawn?: boolean;
+      sha256?: string | null;
+    })[],
     options: CallOptions = {},
   ): Promise<api.GivenVerdicts> {
     const json = { verdicts };

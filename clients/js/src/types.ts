@@ -65,6 +65,8 @@ export type PutLabelSet = Schemas["PutLabelSetResponse"];
 export type LabelSetReport = Schemas["LabelSetReportResponse"];
 /** One page of images with their labels. `next` is the `after` of the next page; null on the last page. */
 export type LabelledImagePage = Schemas["LabelledImagePage"];
+/** Images to review next, in order. */
+export type LabelProposals = Schemas["ProposalsResponse"];
 /** Stored verdicts, each with the one before; `unknown` are ids that no image has. */
 export type GivenVerdicts = Schemas["VerdictsResponse"];
 /** What a person said of a picture. */

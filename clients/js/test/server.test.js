@@ -184,18 +184,22 @@ withCollection("images are labelled, corrected, filtered and exported", async (c
   });
   assert.deepEqual([made.revision, made.labels[1].words, made.min_score], [1, ["green"], 0.1]);
   assert.deepEqual((await client.labelSets(collection)).map(({ name }) => name), ["kind"]);
-  const { verdicts, unknown } = await client.giveVerdicts(collection, "kind", [
-    { id: "red", label: null },
+  const proposals = await client.labelProposals(collection, "kind", { limit: 2 });
+  assert.deepEqual([proposals.images.length, proposals.n_unreviewed, proposals.revision], [2, 2, 1]);
+  const { verdicts, unknown, replaced } = await client.giveVerdicts(collection, "kind", [
+    { id: "red", label: null, drawn: true },
     { id: "no", label: "red" },
+    { id: "blue", label: "blue", sha256: "0".repeat(64) },
   ]);
-  assert.deepEqual([verdicts[0].before, unknown], [null, ["no"]]);
+  assert.deepEqual([verdicts[0].before, unknown, replaced], [null, ["no"], ["blue"]]);
   const none = await client.labelledImages(collection, "kind", { label: "" });
   assert.deepEqual(none.images.map(({ id, by, proposed }) => [id, by, proposed]), [["red", "person", ["red"]]]);
   const open = await client.labelledImages(collection, "kind", { uncertainFirst: true, limit: 1 });
   assert.deepEqual([open.images[0].id, open.next], ["blue", null]);
   const filter = { label: { set: "kind", in: [null] } };
   assert.deepEqual((await client.listImages(collection, { filter })).images.map(({ id }) => id), ["red"]);
-  assert.equal((await client.labelSet(collection, "kind")).n_reviewed, 1);
+  const { n_reviewed, accuracy } = await client.labelSet(collection, "kind");
+  assert.deepEqual([n_reviewed, accuracy.n], [1, 1]);
   const csv = await (await client.exportLabels(collection, "kind", { format: "csv" })).text();
   assert.equal(csv.split("\n")[2].startsWith("red,,"), true);
   assert.deepEqual((await client.withdrawVerdict(collection, "kind", "red")).labels, []);

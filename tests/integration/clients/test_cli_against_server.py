@@ -153,7 +153,10 @@ def test_labels_are_put_corrected_exported_and_taken_back(
     )
     assert labels("list").stdout.splitlines()[1].split(None, 3) == ["kind", "one", "2", "red, blue"]
     first, second = json.loads(labels("images", "kind", "--limit", 5, "--json").stdout)
-    said = labels("set", "kind", first["id"], *second["labels"])
+    header, *proposed = labels("next", "kind").stdout.splitlines()
+    assert header.split() == ["id", "proposed", "score", "margin", "drawn"]
+    assert {line.split()[0] for line in proposed} == {first["id"], second["id"]}
+    said = labels("set", "kind", first["id"], *second["labels"], "--drawn")
     assert said.stdout == f"{first['id']}: {second['labels'][0]}\n"
     nothing = labels("set", "kind", first["id"], "--none")
     assert nothing.stdout == f"{first['id']}: none of the labels, was {second['labels'][0]} by anyone\n"
@@ -161,7 +164,8 @@ def test_labels_are_put_corrected_exported_and_taken_back(
     shown = labels("show", "kind").stdout.splitlines()
     assert shown[3].split() == ["(none)", "1"]
     assert "1 reviewed: the model agrees on 0 (0.00, 95% 0.00 to 0.79)" in shown[4]
-    assert shown[5] == f"  1 of none proposed as {first['labels'][0]}"
+    assert shown[5] == "1 of them drawn at random: it is right on 0 (0.00, 95% 0.00 to 0.79)"
+    assert shown[6] == f"  1 of none proposed as {first['labels'][0]}"
     assert labels("export", "kind", tmp_path / "all.csv").stdout == f"{tmp_path / 'all.csv'}: 2 lines\n"
     withdrawn = labels("set", "kind", first["id"], "--withdraw").stdout
     assert withdrawn == f"{first['id']}: none of the labels by anyone is withdrawn\n"

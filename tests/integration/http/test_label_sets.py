@@ -10,9 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from support.app import running_app
+from support.calibrations import write_tiny_calibration
 from support.fixtures import client_fixture
 from support.image_requests import add_images, data_uri
-from support.pictures import picture
+from support.pictures import noise, picture
+from support.tiny_bundle import write_tiny_bundle
 
 client = client_fixture(max_labels=50)
 COLOURS = ["red", "green", "blue", "yellow"]
@@ -181,8 +183,87 @@ def test_uncertain_images_come_first_and_reviewed_ones_not_at_all(client: TestCl
         pages += [image["id"] for image in page["images"]]
         after = page["next"]
     assert pages == expected
-    refused = client.get(f"{KIND}/images", params={"uncertain_first": True, "after": "red"})
-    assert (refused.status_code, refused.json()["item"]) == (422, "after")
+    for after in ("red", "nan_1", "inf_1", "0.5"):
+        refused = client.get(f"{KIND}/images", params={"uncertain_first": True, "after": after})
+        assert (refused.status_code, refused.json()["item"]) == (422, "after")
+
+
+def proposals(client: TestClient, limit: int = 20) -> Any:
+    answer = client.get(f"{KIND}/proposals", params={"limit": limit})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_uncertain_images_are_proposed_and_every_fifth_is_drawn(client: TestClient, images: str) -> None:
+    put(client)
+    more = [(i, 40 * i, 200 - 30 * i) for i in range(6)]
+    add_images(client, images, *map(picture, more), items=[{"id": f"more-{i}"} for i in range(6)])
+    found = proposals(client)
+    margins = [image["margin"] for image in found["images"] if not image["drawn"]]
+    assert [image["drawn"] for image in found["images"]] == [False, False, False, False, True] * 2
+    assert margins == sorted(margins)
+    assert (found["n_unreviewed"], found["revision"], found["model"]["name"]) == (10, 1, "tiny")
+    for image in found["images"][:7]:
+        assert proposals(client, 1)["images"] == [image]
+        verdict = {key: image[key] for key in ("id", "sha256", "drawn")} | {"label": "red"}
+        assert say(client, verdict).json()["replaced"] == []
+    report = client.get(KIND).json()
+    drawn = found["images"][4]
+    assert (report["agreement"]["n"], report["accuracy"]["n"]) == (7, 1)
+    assert report["accuracy"]["n_agree"] == (drawn["proposed"] == ["red"])
+    assert report["accuracy"]["labels"] == []
+    left = proposals(client)
+    assert [image["id"] for image in left["images"]] == [image["id"] for image in found["images"][7:]]
+    assert left["n_unreviewed"] == 3
+    for i in range(6):
+        client.delete(f"{images}/more-{i}")
+
+
+def test_one_of_near_duplicates_is_proposed(client: TestClient, images: str) -> None:
+    put(client)
+    other = picture("red", (80, 64), "JPEG")
+    add_images(client, images, picture("red"), other, items=[{"id": "copy"}, {"id": "larger"}])
+    same = {"red", "copy", "larger"}
+    first = proposals(client)
+    assert (len(first["images"]), first["n_unreviewed"]) == (4, 6)
+    (shown,) = (image for image in first["images"] if image["id"] in same)
+    say(client, {"id": "red", "label": "red"})
+    (second,) = (image["id"] for image in proposals(client)["images"] if image["id"] in same)
+    assert second == "larger"
+    assert shown["id"] in same
+    for id in ("copy", "larger"):
+        client.delete(f"{images}/{id}")
+
+
+def test_verdict_on_another_picture_than_the_one_that_was_seen_is_not_stored(
+    client: TestClient, images: str
+) -> None:
+    put(client)
+    seen = {image["id"]: image["sha256"] for image in proposals(client)["images"]}
+    add_images(client, images, picture("red", (9, 9)), items=[{"id": "red"}], replace=True)
+    verdicts = [{"id": id, "label": "blue", "sha256": seen[id]} for id in ("red", "green")]
+    answer = say(client, *verdicts).json()
+    assert ([one["id"] for one in answer["verdicts"]], answer["replaced"]) == (["green"], ["red"])
+    assert labelled(client)["red"] == ["red"]
+
+
+def test_image_to_which_no_label_is_relevant_is_proposed_as_none(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    write_tiny_calibration(tmp_path / "model_repo")
+    with running_app(tmp_path) as client:
+        client.post("/collections", json={"name": "pets"})
+        pictures = [*map(picture, COLOURS), noise(0)]
+        add_images(
+            client, "/collections/pets/images", *pictures, items=[{"id": id} for id in [*COLOURS, "noise"]]
+        )
+        put(client, templates="plain")
+        found = {image["id"]: image for image in proposals(client)["images"]}
+        for image in found.values():
+            query = {"text": image["proposed"][0]}
+            search = client.post("/search", json={"query": query, "collection": "pets", "k": 10}).json()
+            relevance = {hit["id"]: hit["relevance"] for hit in search["hits"]}
+            assert image["none"] == (relevance[image["id"]] < 0.5)
+        assert {image["none"] for image in found.values()} == {True, False}
 
 
 def test_image_below_the_threshold_has_no_label(client: TestClient, images: str) -> None:
@@ -252,6 +333,7 @@ def test_labels_that_the_encoder_does_not_separate_are_named(client: TestClient,
         ({"id": "red", "labels": ["red", "blue"]}, "verdicts[0]"),
         ({"id": "red", "labels": ["red", "red"]}, "verdicts[0]"),
         ({"id": "red"}, "verdicts[0]"),
+        ({"id": "red", "label": "red", "sha256": "ab"}, "verdicts[0]"),
         ({"id": "red", "label": "red", "labels": ["red"]}, "verdicts[0]"),
     ],
 )
@@ -268,6 +350,7 @@ def test_set_that_is_gone_is_not_found(client: TestClient, images: str) -> None:
     for answer in (
         client.get(KIND),
         client.get(f"{KIND}/images"),
+        client.get(f"{KIND}/proposals"),
         client.get(f"{KIND}/export"),
         client.delete(KIND),
     ):

@@ -70,6 +70,23 @@ def test_verdict_belongs_to_the_bytes_and_the_later_one_stands(run: Run) -> None
     run(story)
 
 
+def test_picture_that_was_drawn_stays_so_and_replaced_ones_are_left_out(run: Run) -> None:
+    async def story(ports: Ports) -> None:
+        c = await ports.created()
+        number = (await ports.labels.put(c, "one", COLOURS, drops=False))[0].number
+        a, b = (one.key for one in await ports.put(c, row("a", "aa"), row("b", "bb")))
+        sha256 = "aa".ljust(64, "0")
+        drawn = NewVerdict("a", ("red",), is_drawn=True, sha256=sha256)
+        given = await ports.labels.give(c, "one", [drawn, NewVerdict("b", (), sha256=sha256)], "ann")
+        assert ([one.id for one in given.verdicts], given.replaced) == (["a"], ["b"])
+        await ports.labels.give(c, "one", [said("a", "blue"), said("b", "blue")], "bob")
+        found = await ports.labels.verdicts(number)
+        assert [(key, one.is_drawn) for key, one in found.items()] == [(a, True), (b, False)]
+        assert (found[a].labels, found[a].sha256) == (("blue",), sha256)
+
+    run(story)
+
+
 def test_verdicts_are_stored_all_or_none(run: Run) -> None:
     async def story(ports: Ports) -> None:
         c = await ports.created()

@@ -56,6 +56,7 @@ from diptych_client.results.images import (
 )
 from diptych_client.results.jobs import Job, JobOutcome, JobPage
 from diptych_client.results.labels import (
+    Accuracy,
     Agreement,
     AlikeLabels,
     GivenVerdict,
@@ -66,6 +67,8 @@ from diptych_client.results.labels import (
     LabelCount,
     LabelledImage,
     LabelledImagePage,
+    LabelProposal,
+    LabelProposals,
     LabelSet,
     LabelSetReport,
     PutLabelSet,
@@ -106,6 +109,7 @@ from diptych_client.results.serving import (
 __version__ = "0.2.0"
 
 __all__ = [
+    "Accuracy",
     "AddOutcome",
     "AddStatus",
     "Agreement",
@@ -163,6 +167,8 @@ __all__ = [
     "LabelAgreement",
     "LabelConfusion",
     "LabelCount",
+    "LabelProposal",
+    "LabelProposals",
     "LabelSet",
     "LabelSetReport",
     "LabelledImage",

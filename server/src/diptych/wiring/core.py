@@ -34,6 +34,7 @@ from diptych.core.jobs.runner import MAX_BATCH
 from diptych.core.jobs.service import Jobs
 from diptych.core.labels.assignments import Assignments
 from diptych.core.labels.ports import LabelRows
+from diptych.core.labels.review import Review
 from diptych.core.labels.service import LabelSets
 from diptych.core.ports import Metrics
 from diptych.core.rollout.compare import MAX_SEARCH_S, Comparer
@@ -112,6 +113,7 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         store=adapters.labels,
         rows=records.rows,
         assignments=assignments,
+        review=Review(collections=collections, serving=serving, rows=records.rows, vectors=records.vectors),
     )
     comparer = Comparer(
         serving=serving,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diptych.core.labels.agreement import Confusion, Share, agreement_of
+from diptych.core.labels.agreement import MIN_OF_LABEL, Confusion, Share, accuracy_of, agreement_of
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,9 @@ def test_of_many_labels_only_those_that_differ_are_confused() -> None:
         *(Confusion(label, None, 1) for label in "ab"),
         *(Confusion(None, label, 1) for label in "cd"),
     }
+
+
+def test_labels_with_few_drawn_pictures_have_no_accuracy() -> None:
+    found = accuracy_of([(("a",), ("a",))] * MIN_OF_LABEL + [(("b",), ("a",))] * (MIN_OF_LABEL - 1))
+    assert found.images == Share(2 * MIN_OF_LABEL - 1, MIN_OF_LABEL)
+    assert found.labels == {"a": Share(MIN_OF_LABEL, MIN_OF_LABEL)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from diptych_client.binding import Call
@@ -11,6 +11,7 @@ from diptych_client.results.labels import (
     GivenVerdicts,
     Label,
     LabelledImagePage,
+    LabelProposals,
     LabelSet,
     LabelSetReport,
     PutLabelSet,
@@ -104,6 +105,20 @@ def labelled_images(
     return result_of(Request("GET", _path(collection, name, "images"), params), LabelledImagePage)
 
 
+def label_proposals(collection: str, name: str, *, limit: int = 20) -> Steps[LabelProposals]:
+    """Return at most `limit` (100 at most) images to review next.
+
+    Of each five, four are those with the smallest margin; one is drawn at random: say so with the verdict.
+
+    >>> made = client.put_label_set("pets", "kind", ["cat", "dog"])
+    >>> found = client.label_proposals("pets", "kind")
+    >>> sorted(image.id for image in found.images), found.n_unreviewed
+    (['rex', 'tom'], 2)
+    """
+    request = Request("GET", _path(collection, name, "proposals"), {"limit": str(limit)})
+    return result_of(request, LabelProposals)
+
+
 def export_labels(
     collection: str, name: str, *, format: Literal["jsonl", "csv"] = "jsonl", label: str | None = None
 ) -> Steps[bytes]:
@@ -118,22 +133,32 @@ def export_labels(
 
 
 def give_verdicts(
-    collection: str, name: str, verdicts: Mapping[str, str | Sequence[str] | None]
+    collection: str,
+    name: str,
+    verdicts: Mapping[str, str | Sequence[str] | None],
+    *,
+    drawn: Collection[str] = (),
+    sha256s: Mapping[str, str] | None = None,
 ) -> Steps[GivenVerdicts]:
     """Say what the labels of images are, by id: a label, several, or None for none of these. All are stored,
     or none.
 
-    From then on these are their labels. The later word stands; the answer has the one before.
+    From then on these are their labels. The later word stands; the answer has the one before. `drawn` are the
+    ids of images that were proposed at random. `sha256s`, by id, say which bytes were judged: an image that
+    has others now is left out, in `replaced`.
 
     >>> made = client.put_label_set("pets", "kind", ["cat", "dog"])
     >>> given = client.give_verdicts("pets", "kind", {"tom": "cat", "rex": None})
     >>> [(one.id, one.labels, one.before) for one in given.verdicts]
     [('tom', ('cat',), None), ('rex', (), None)]
     """
-    rows = [
-        {"id": id, "label": said} if said is None or isinstance(said, str) else {"id": id, "labels": [*said]}
-        for id, said in verdicts.items()
-    ]
+    rows = list[Json]()
+    for id, said in verdicts.items():
+        is_one = said is None or isinstance(said, str)
+        row: Json = {"id": id} | ({"label": said} if is_one else {"labels": [*(said or ())]})
+        row |= {"drawn": True} if id in drawn else {}
+        row |= {"sha256": sha256s[id]} if sha256s and id in sha256s else {}
+        rows.append(row)
     return result_of(
         Request("POST", _path(collection, name, "verdicts"), json={"verdicts": rows}), GivenVerdicts
     )
@@ -164,6 +189,7 @@ class LabelCalls:
     label_set = Call(label_set)
     drop_label_set = Call(drop_label_set)
     labelled_images = Call(labelled_images)
+    label_proposals = Call(label_proposals)
     export_labels = Call(export_labels)
     give_verdicts = Call(give_verdicts)
     withdraw_verdict = Call(withdraw_verdict)

@@ -77,13 +77,29 @@ class LabelConfusion:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the model agrees with people, on the images that were reviewed."""
+    """How far the model agrees with people, on the pictures that were reviewed.
+
+    Images with the same bytes are one picture.
+    """
 
     n: int
     n_agree: int
     interval: tuple[float, ...] | None
     labels: tuple[LabelAgreement, ...]
     confusions: tuple[LabelConfusion, ...]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often the model is right, by the pictures alone that were drawn at random for review.
+
+    `labels`: of those that people gave to at least 10 of these pictures.
+    """
+
+    n: int
+    n_agree: int
+    interval: tuple[float, ...] | None
+    labels: tuple[LabelAgreement, ...]
 
 
 @dataclass(frozen=True)
@@ -96,15 +112,20 @@ class LabelSetReport(LabelSet):
     counts: tuple[LabelCount, ...]
     n_without_label: int
     agreement: Agreement
+    accuracy: Accuracy
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person said of a picture. `by`: the name of the API key; `at`: ISO 8601 in UTC."""
+    """What a person said of a picture. `by`: the name of the API key; `at`: ISO 8601 in UTC.
+
+    `drawn`: the picture was proposed at random.
+    """
 
     labels: tuple[str, ...]
     by: str
     at: str
+    drawn: bool
 
 
 @dataclass(frozen=True)
@@ -118,10 +139,14 @@ class GivenVerdict:
 
 @dataclass(frozen=True)
 class GivenVerdicts:
-    """Stored verdicts, in order. `unknown`: ids that no image of the collection has."""
+    """Stored verdicts, in order. `unknown`: ids that no image of the collection has.
+
+    `replaced`: ids of images that have other bytes than those that were judged, so that nothing was stored.
+    """
 
     verdicts: tuple[GivenVerdict, ...]
     unknown: tuple[str, ...]
+    replaced: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -149,3 +174,25 @@ class LabelledImagePage:
     images: tuple[LabelledImage, ...]
     next: str | None
     total: int
+
+
+@dataclass(frozen=True)
+class LabelProposal(LabelledImage):
+    """An image to review. `sha256`: of its bytes. `drawn`: it was drawn at random.
+
+    `none`: none of the labels probably fits.
+    """
+
+    sha256: str
+    drawn: bool
+    none: bool
+
+
+@dataclass(frozen=True)
+class LabelProposals:
+    """Images to review next, in order. `revision` of the label set and `model` made the labels."""
+
+    model: ModelRef
+    revision: int
+    images: tuple[LabelProposal, ...]
+    n_unreviewed: int

@@ -1,5 +1,7 @@
 """Label sets and verdicts, in the database of the collections."""
 
+# ruff: noqa: S608 - only constants of this module are inserted into statements
+
 import builtins
 import json
 import sqlite3
@@ -21,7 +23,7 @@ from diptych.core.labels.ports import Given
 from diptych.errors import Conflict, NotFound, TooLarge
 
 _SETS = "SELECT number, name, definition, revision, changed_at FROM label_sets WHERE collection = ?"
-_VERDICT = "SELECT labels, given_by, given_at FROM verdicts WHERE label_set = ? AND sha256 = ?"
+_COLUMNS = "labels, given_by, given_at, sha256, drawn"
 
 
 class SqliteLabels:
@@ -58,9 +60,9 @@ class SqliteLabels:
 
     async def verdicts(self, set_number: int) -> Mapping[int, Verdict]:
         """The verdicts on images that exist, by key, ascending."""
+        columns = ", ".join(f"v.{name}" for name in _COLUMNS.split(", "))
         query = (
-            "SELECT i.key, v.labels, v.given_by, v.given_at FROM verdicts v"
-            " JOIN label_sets s ON s.number = v.label_set"
+            f"SELECT i.key, {columns} FROM verdicts v JOIN label_sets s ON s.number = v.label_set"
             " JOIN images i ON i.sha256 = v.sha256 AND +i.collection = s.collection"
             " WHERE v.label_set = ? ORDER BY i.key"
         )
@@ -72,16 +74,18 @@ class SqliteLabels:
         """Store verdicts, all or none. Raises NotFound for the set, InvalidValue for a label."""
 
         def work(db: sqlite3.Connection) -> Given:
-            label_set, given = _find(db, c, name), Given([], [])
+            label_set, given = _find(db, c, name), Given([], [], [])
             for i, one in enumerate(verdicts):
                 label_set.definition.check_labels(one.labels, f"verdicts[{i}]")
                 sha256 = _sha256(db, c, one.id)
                 if sha256 is None:
                     given.unknown.append(one.id)
-                    continue
-                before = _verdict_of(db, label_set.number, sha256)
-                _store(db, label_set.number, sha256, one.labels, by)
-                given.verdicts.append(GivenVerdict(one.id, one.labels, before))
+                elif one.sha256 not in (None, sha256):
+                    given.replaced.append(one.id)
+                else:
+                    before = _verdict_of(db, label_set.number, sha256)
+                    _store(db, label_set.number, sha256, one, by)
+                    given.verdicts.append(GivenVerdict(one.id, one.labels, before))
             return given
 
         return await self._threads.write(work)
@@ -171,17 +175,20 @@ def _sha256(db: sqlite3.Connection, c: int, id: str) -> str | None:
 
 
 def _verdict_of(db: sqlite3.Connection, set_number: int, sha256: str) -> Verdict | None:
-    row = db.execute(_VERDICT, (set_number, sha256)).fetchone()
+    query = f"SELECT {_COLUMNS} FROM verdicts WHERE label_set = ? AND sha256 = ?"
+    row = db.execute(query, (set_number, sha256)).fetchone()
     return None if row is None else _verdict(*row)
 
 
-def _verdict(labels: str, by: str, at: str) -> Verdict:
-    return Verdict(tuple(json.loads(labels)), by, at)
+def _verdict(labels: str, by: str, at: str, sha256: str, drawn: int) -> Verdict:
+    return Verdict(tuple(json.loads(labels)), by, at, sha256, bool(drawn))
 
 
-def _store(db: sqlite3.Connection, set_number: int, sha256: str, labels: Sequence[str], by: str) -> None:
+def _store(db: sqlite3.Connection, set_number: int, sha256: str, verdict: NewVerdict, by: str) -> None:
+    labels = json.dumps(list(verdict.labels), ensure_ascii=False)
     db.execute(
-        "INSERT OR REPLACE INTO verdicts (label_set, sha256, labels, given_by, given_at)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (set_number, sha256, json.dumps(list(labels), ensure_ascii=False), by, now()),
+        f"INSERT INTO verdicts (label_set, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET labels = excluded.labels, given_by = excluded.given_by,"
+        " given_at = excluded.given_at, drawn = max(drawn, excluded.drawn)",
+        (set_number, labels, by, now(), sha256, verdict.is_drawn),
     )

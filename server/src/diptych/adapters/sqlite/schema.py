@@ -115,6 +115,8 @@ _LABELS = (
         PRIMARY KEY (label_set, sha256)
     ) STRICT, WITHOUT ROWID""",
 )
+# Whether the picture was proposed at random when its first verdict was given.
+_DRAWN = ("ALTER TABLE verdicts ADD COLUMN drawn INTEGER NOT NULL DEFAULT 0",)
 SCHEMA: tuple[str, ...] = (
     # What makes the vectors of an identity; NULL until a version is known that does.
     """CREATE TABLE identities (
@@ -180,6 +182,7 @@ SCHEMA: tuple[str, ...] = (
         comparison  TEXT
     ) STRICT""",
     *_LABELS,
+    *_DRAWN,
 )
 
 # What most images that are searched with the version that serves have vectors of. An identity names one
@@ -270,6 +273,7 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE embeddings ADD COLUMN change INTEGER NOT NULL DEFAULT 1",
     ),
     (*_EXIF_READ, *_TEXT_INDEX, *_LABELS),
+    _DRAWN,
 )
 VERSION = OLDEST + len(CONVERSIONS)
 

@@ -11,7 +11,7 @@ from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.remote import run_with_client
 from diptych.cli.transfer.label_files import label_of, read_given_labels, read_labels
 from diptych.errors import InvalidValue
-from diptych_client import Client, GivenVerdicts, LabelledImage, LabelSetReport
+from diptych_client import Accuracy, Agreement, Client, GivenVerdicts, LabelledImage
 
 AT_ONCE = 1_000  # verdicts in one request
 N_SHOWN = 10  # confusions, and ids that are not there
@@ -25,12 +25,13 @@ def add_parser(subparsers: Any) -> None:
         description="Sort the images of a collection by labels of your own, and correct what is wrong. A "
         "label set gives labels to all images of its collection, also to those that are added later.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="put|list|show|images|set|export|import|drop")
+    verbs = parser.add_subparsers(required=True, metavar="put|list|show|images|next|set|export|import|drop")
     for name, action, about in (
         ("put", _put, "create a label set, or change its labels"),
         ("list", _list, "list the label sets of a collection"),
         ("show", _show, "show how many images have each label, and how far the model agrees with you"),
         ("images", _images, "list images with their labels"),
+        ("next", _next, "list the images that are worth a look next"),
         ("set", _set, "say what the label of an image is"),
         ("export", _export, "write the labels of all images to a file"),
         ("import", _import, "take labels that you have as your word, from a file"),
@@ -84,6 +85,10 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="images at most (100)")
 
 
+def _add_next(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="images at most (20, up to 100)")
+
+
 def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="the image")
     parser.add_argument("labels", nargs="*", metavar="LABEL", help="its label; several in a set of kind many")
@@ -91,6 +96,7 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--withdraw", action="store_true", help="delete what was said: it has the model's label"
     )
+    parser.add_argument("--drawn", action="store_true", help="it was drawn at random, as `next` says")
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +120,7 @@ def _add_nothing(parser: argparse.ArgumentParser) -> None:
 _add_arguments = {
     "put": _add_put,
     "images": _add_images,
+    "next": _add_next,
     "set": _add_set,
     "export": _add_export,
     "import": _add_import,
@@ -167,7 +174,10 @@ def _show(args: argparse.Namespace, client: Client) -> int:
     rows.append(["(none)", str(report.n_without_label), "", ""])
     align: list[Align] = ["left", "right", "right", "right"]
     out_table(["label", "images", "reviewed", "agreeing"], rows, align)
-    out(f"{report.n_images} images by {report.model}, {report.n_reviewed} reviewed{_agreement(report)}")
+    agreement = _share(": the model agrees on", report.agreement)
+    out(f"{report.n_images} images by {report.model}, {report.n_reviewed} reviewed{agreement}")
+    if report.accuracy.n:
+        out(f"{report.accuracy.n} of them drawn at random{_share(': it is right on', report.accuracy)}")
     for confusion in report.agreement.confusions[:N_SHOWN]:
         said, proposed = (cell(text or "none") for text in (confusion.label, confusion.proposed))
         out(f"  {confusion.n} of {said} proposed as {proposed}")
@@ -178,14 +188,11 @@ def _agreement_cells(found: Any) -> list[str]:
     return ["", ""] if found is None else [str(found.n), str(found.n_agree)]
 
 
-def _agreement(report: LabelSetReport) -> str:
-    found = report.agreement
+def _share(what: str, found: Accuracy | Agreement) -> str:
     if found.interval is None:
         return ""
     low, high = found.interval
-    return (
-        f": the model agrees on {found.n_agree} ({found.n_agree / found.n:.2f}, 95% {low:.2f} to {high:.2f})"
-    )
+    return f"{what} {found.n_agree} ({found.n_agree / found.n:.2f}, 95% {low:.2f} to {high:.2f})"
 
 
 def _images(args: argparse.Namespace, client: Client) -> int:
@@ -215,6 +222,26 @@ def _images(args: argparse.Namespace, client: Client) -> int:
     return 0
 
 
+def _next(args: argparse.Namespace, client: Client) -> int:
+    found = client.label_proposals(args.collection, args.name, limit=args.limit)
+    if args.json:
+        out_json(asdict(found))
+        return 0
+    rows = [
+        [
+            one.id,
+            "(none)" if one.none else ", ".join(one.proposed) or "(none)",
+            f"{one.score:.3f}",
+            f"{one.margin:.3f}",
+            "yes" if one.drawn else "",
+        ]
+        for one in found.images
+    ]
+    align: list[Align] = ["left", "left", "right", "right", "left"]
+    out_table(["id", "proposed", "score", "margin", "drawn"], rows, align)
+    return 0
+
+
 def _set(args: argparse.Namespace, client: Client) -> int:
     if sum(map(bool, (args.labels, args.none, args.withdraw))) != 1:
         args.usage_error("give either labels, --none or --withdraw")
@@ -225,7 +252,8 @@ def _set(args: argparse.Namespace, client: Client) -> int:
         else:
             out(f"{args.id}: {_said(verdict.labels)} by {verdict.by} is withdrawn")
         return 0
-    given = client.give_verdicts(args.collection, args.name, {args.id: args.labels})
+    drawn = [args.id] if args.drawn else []
+    given = client.give_verdicts(args.collection, args.name, {args.id: args.labels}, drawn=drawn)
     if args.json:
         out_json(asdict(given))
     else:

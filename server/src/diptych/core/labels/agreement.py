@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 Z = 1.96  # of a 95% interval
 MAX_CONFUSIONS = 100
+MIN_OF_LABEL = 10  # pictures of a label that were drawn, for its accuracy
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,24 @@ def agreement_of(judged: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> A
         {label: Share(of_label, agreeing[label]) for label, of_label in by_label.items()},
         [Confusion(*pair, count) for pair, count in confusions.most_common(MAX_CONFUSIONS)],
     )
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often the model is right on the whole collection, by pictures that were drawn at random.
+
+    `labels`: of those that people gave to at least MIN_OF_LABEL of these pictures.
+    """
+
+    images: Share
+    labels: dict[str, Share]
+
+
+def accuracy_of(drawn: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Accuracy:
+    """Compare the labels of people and of the model, of pictures that were drawn at random."""
+    found = agreement_of(drawn)
+    enough = {label: share for label, share in found.labels.items() if share.n >= MIN_OF_LABEL}
+    return Accuracy(found.images, enough)
 
 
 def _pairs(missed: list[str], wrong: list[str]) -> list[tuple[str | None, str | None]]:

@@ -140,20 +140,27 @@ class LabelSet:
 class Verdict:
     """What a person said of a picture: its labels, of which it may have none.
 
-    `by`: the name of the API key.
+    `by`: the name of the API key. `sha256`: of the picture's bytes. `is_drawn`: it was proposed at random.
     """
 
     labels: tuple[str, ...]
     by: str
     at: str
+    sha256: str
+    is_drawn: bool
 
 
 @dataclass(frozen=True)
 class NewVerdict:
-    """The labels that an image has by a person's word."""
+    """The labels that an image has by a person's word.
+
+    `is_drawn`: it was proposed at random. `sha256`: of the bytes that the person saw, if it is known.
+    """
 
     id: str
     labels: tuple[str, ...]
+    is_drawn: bool = False
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

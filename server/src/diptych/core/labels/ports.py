@@ -10,10 +10,14 @@ from diptych.core.labels.label_set import Definition, GivenVerdict, LabelSet, Ne
 
 @dataclass(frozen=True)
 class Given:
-    """Stored verdicts, in order; `unknown` are ids that no image has."""
+    """Stored verdicts, in order; `unknown` are ids that no image has.
+
+    `replaced` are ids of images that have other bytes than those that the person saw: nothing was stored.
+    """
 
     verdicts: builtins.list[GivenVerdict]
     unknown: builtins.list[str]
+    replaced: builtins.list[str]
 
 
 class LabelRows(Protocol):
@@ -51,6 +55,7 @@ class LabelRows(Protocol):
     async def give(self, c: int, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
         """Store verdicts in order, in the place of earlier ones, all or none.
 
+        A picture that was drawn once stays so, whatever is said of it later.
         Raises NotFound for the set; InvalidValue for labels that it does not allow.
         """
         ...

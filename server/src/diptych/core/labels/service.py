@@ -10,11 +10,12 @@ import numpy as np
 from diptych.core.collections.metadata.filters import KeyIn
 from diptych.core.collections.service import Collections
 from diptych.core.collections.stored.ports import Rows
-from diptych.core.labels.agreement import Agreement, agreement_of
+from diptych.core.labels.agreement import Accuracy, Agreement, accuracy_of, agreement_of
 from diptych.core.labels.assigned import Assigner
 from diptych.core.labels.assignments import Assignments
 from diptych.core.labels.label_set import Definition, LabelSet, NewVerdict, Verdict, check_name
 from diptych.core.labels.ports import Given, LabelRows
+from diptych.core.labels.review import Proposals, Review
 from diptych.core.labels.view import Assignment, LabelView
 from diptych.core.serving.snapshot import Serving
 from diptych.core.types import Keys, ModelInfo
@@ -51,6 +52,7 @@ class LabelSetReport:
     counts: list[int]
     n_without_label: int
     agreement: Agreement
+    accuracy: Accuracy
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,14 @@ class LabelSets:
         store: LabelRows,
         rows: Rows,
         assignments: Assignments,
+        review: Review,
     ) -> None:
         self._collections = collections
         self._serving = serving
         self._store = store
         self._rows = rows
         self._assignments = assignments
+        self._review = review
 
     async def put(
         self, collection: str, name: str, definition: Definition, *, drops: bool = False
@@ -143,6 +147,7 @@ class LabelSets:
                 counts=view.counts(),
                 n_without_label=view.n_without_label(),
                 agreement=agreement_of(view.judged()),
+                accuracy=accuracy_of(view.judged(drawn_only=True)),
             )
 
         return await asyncio.to_thread(make)
@@ -172,6 +177,11 @@ class LabelSets:
             if page.next is None:
                 return
             after = page.next
+
+    async def proposals(self, collection: str, name: str, limit: int) -> Proposals:
+        """At most `limit` images to review next; none if all are reviewed."""
+        _, view = await self._view(collection, name)
+        return await self._review.proposals(self._collections[collection], view, limit)
 
     async def give(self, collection: str, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
         """Store what a person says of images, in the place of what was said before, all or none.
@@ -238,6 +248,9 @@ def _place(after: str) -> tuple[np.float32, int]:
     """The margin and key that a cursor names. Raises InvalidValue."""
     margin, _, key = after.partition("_")
     try:
-        return np.float32(margin), int(key)
+        place = np.float32(margin), int(key)
     except ValueError:
-        raise InvalidValue(f"{after[:80]!r} is no `next` of a page with uncertain_first", "after") from None
+        place = np.float32(np.nan), 0
+    if not np.isfinite(place[0]):
+        raise InvalidValue(f"{after[:80]!r} is no `next` of a page with uncertain_first", "after")
+    return place

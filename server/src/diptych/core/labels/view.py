@@ -105,11 +105,27 @@ class LabelView:
             for key, proposed, score, margin in of
         }
 
-    def judged(self) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-        """Of each image that a person and the model have judged, the person's labels and the model's."""
+    @property
+    def n_pictures_reviewed(self) -> int:
+        """The number of pictures that a person has judged: images with the same bytes count once."""
+        return len({one.sha256 for one in self._verdicts.values()})
+
+    def judged(self, *, drawn_only: bool = False) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Of each picture that a person and the model have judged, the person's labels and the model's.
+
+        Images with the same bytes are one picture. `drawn_only`: of those that were proposed at random.
+        """
         reviewed = np.setdiff1d(self.keys[self.is_reviewed], self._without_vector)
-        for key, proposed in zip(reviewed.tolist(), self._proposed(reviewed), strict=True):
-            yield self._verdicts[key].labels, proposed
+        said = [(key, self._verdicts[key]) for key in reviewed.tolist()]
+        pictures = {one.sha256: (key, one) for key, one in said if one.is_drawn or not drawn_only}
+        keys = np.array([key for key, _ in pictures.values()], np.int64)
+        for (_, verdict), proposed in zip(pictures.values(), self._proposed(keys), strict=True):
+            yield verdict.labels, proposed
+
+    def best(self, keys: Sequence[int]) -> list[int]:
+        """The position of the best label of each of these images, by the model."""
+        places = np.searchsorted(self._assigned.keys, np.array(keys, np.int64))
+        return [int(one) for one in self._assigned.best[places]]
 
     def _proposed(self, keys: Keys) -> list[tuple[str, ...]]:
         """The labels that the model gives to each of these images."""

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from diptych.core.labels.label_set import NewVerdict, Verdict
 from diptych.core.labels.ports import Given
 from diptych.core.labels.service import LabelledImage, LabelPage, LabelQuery
+from diptych.core.labels.view import Assignment
 from diptych.core.types import ModelInfo
 from diptych.http.access import GuardedRoute, caller_of, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
@@ -71,6 +72,14 @@ class VerdictRequest(RequestModel):
     labels: Annotated[FailFastList[str] | None, WithJsonSchema(_TEXTS)] = Field(
         None, description="for a set of kind many"
     )
+    drawn: bool = Field(
+        False, description="`drawn` of the proposal: only such verdicts estimate the accuracy of the model"
+    )
+    sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="of what the person saw: an image that has other bytes now is left out, in `replaced`",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -83,7 +92,7 @@ class VerdictRequest(RequestModel):
     def verdict(self) -> NewVerdict:
         """The domain object."""
         labels = self.labels if self.labels is not None else [] if self.label is None else [self.label]
-        return NewVerdict(self.id, tuple(labels))
+        return NewVerdict(self.id, tuple(labels), self.drawn, self.sha256)
 
 
 class VerdictsRequest(RequestModel):
@@ -100,7 +109,12 @@ class VerdictsRequest(RequestModel):
     )
 
 
-_VERDICT = {"labels": ["flower"], "by": "notebook", "at": "2026-03-02T09:31:00.000+00:00"}
+_VERDICT = {
+    "labels": ["flower"],
+    "by": "notebook",
+    "at": "2026-03-02T09:31:00.000+00:00",
+    "drawn": False,
+}
 
 
 class VerdictResponse(BaseModel):
@@ -111,11 +125,12 @@ class VerdictResponse(BaseModel):
     labels: list[str]
     by: str
     at: str = Field(description="ISO 8601, UTC")
+    drawn: bool = Field(description="whether the picture was proposed at random")
 
     @classmethod
     def of(cls, verdict: Verdict) -> "VerdictResponse":
         """Convert the domain object."""
-        return cls(labels=list(verdict.labels), by=verdict.by, at=verdict.at)
+        return cls(labels=list(verdict.labels), by=verdict.by, at=verdict.at, drawn=verdict.is_drawn)
 
 
 class GivenVerdictResponse(BaseModel):
@@ -127,7 +142,10 @@ class GivenVerdictResponse(BaseModel):
 
 
 class VerdictsResponse(BaseModel):
-    """Stored verdicts, in order. `unknown`: ids that no image of the collection has."""
+    """Stored verdicts, in order. `unknown`: ids that no image of the collection has.
+
+    `replaced`: ids of images that have other bytes than the `sha256` of their verdict, which was not stored.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=schemas.example(
@@ -137,12 +155,14 @@ class VerdictsResponse(BaseModel):
                     {"id": "rocket", "labels": [], "before": None},
                 ],
                 "unknown": [],
+                "replaced": [],
             }
         )
     )
 
     verdicts: list[GivenVerdictResponse]
     unknown: list[str]
+    replaced: list[str]
 
     @classmethod
     def of(cls, given: Given) -> "VerdictsResponse":
@@ -153,7 +173,7 @@ class VerdictsResponse(BaseModel):
             )
             for one in given.verdicts
         ]
-        return cls(verdicts=verdicts, unknown=given.unknown)
+        return cls(verdicts=verdicts, unknown=given.unknown, replaced=given.replaced)
 
 
 class LabelledImageResponse(BaseModel):
@@ -174,17 +194,21 @@ class LabelledImageResponse(BaseModel):
     @classmethod
     def of(cls, collection: str, image: LabelledImage) -> "LabelledImageResponse":
         """Convert the domain object."""
-        found = image.assignment
-        return cls(
-            id=image.id,
-            labels=list(found.labels),
-            by="model" if found.verdict is None else "person",
-            proposed=list(found.proposed),
-            score=found.score,
-            margin=found.margin,
-            verdict=found.verdict and VerdictResponse.of(found.verdict),
-            links=Links.of(collection, image.id),
-        )
+        return cls(**fields_of(collection, image.id, image.assignment))
+
+
+def fields_of(collection: str, id: str, assignment: Assignment) -> dict[str, Any]:
+    """The fields of `LabelledImageResponse`."""
+    return {
+        "id": id,
+        "labels": list(assignment.labels),
+        "by": "model" if assignment.verdict is None else "person",
+        "proposed": list(assignment.proposed),
+        "score": assignment.score,
+        "margin": assignment.margin,
+        "verdict": assignment.verdict and VerdictResponse.of(assignment.verdict),
+        "links": Links.of(collection, id),
+    }
 
 
 class LabelledImagePage(BaseModel):

@@ -1,5 +1,6 @@
 """`/collections/{collection}/label-sets`: define, list, get and delete label sets."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
@@ -183,12 +184,23 @@ class ConfusionResponse(BaseModel):
 
 
 class AgreementResponse(ShareResponse):
-    """How far the model agrees with people, on the images that were reviewed."""
+    """How far the model agrees with people, on the pictures that were reviewed.
+
+    Images with the same bytes are one picture.
+    """
 
     labels: list[LabelAgreementResponse] = Field(
         description="those that people gave, in the order of the set"
     )
     confusions: list[ConfusionResponse] = Field(description="the most frequent first, at most 100")
+
+
+class AccuracyResponse(ShareResponse):
+    """How often the model is right, by the pictures alone that were drawn at random for review."""
+
+    labels: list[LabelAgreementResponse] = Field(
+        description="those that people gave to at least 10 of these pictures, in the order of the set"
+    )
 
 
 class LabelCountResponse(BaseModel):
@@ -221,6 +233,7 @@ class LabelSetReportResponse(LabelSetResponse):
                     "labels": [{"label": "cat", "n": 40, "n_agree": 37, "interval": [0.801, 0.974]}],
                     "confusions": [{"label": "cat", "proposed": "flower", "n": 3}],
                 },
+                "accuracy": {"n": 8, "n_agree": 8, "interval": [0.676, 1.0], "labels": []},
             }
         )
     )
@@ -231,12 +244,12 @@ class LabelSetReportResponse(LabelSetResponse):
     counts: list[LabelCountResponse] = Field(description="images of each label, in the order of the set")
     n_without_label: int
     agreement: AgreementResponse
+    accuracy: AccuracyResponse
 
     @classmethod
     def of_report(cls, report: LabelSetReport) -> "LabelSetReportResponse":
         """Convert the domain object."""
-        names, agreement = report.label_set.definition.names, report.agreement
-        by_label = [(name, agreement.labels[name]) for name in names if name in agreement.labels]
+        names, agreement, accuracy = report.label_set.definition.names, report.agreement, report.accuracy
         return cls(
             **_fields(report.label_set),
             model=ModelRef.of(report.model),
@@ -248,9 +261,10 @@ class LabelSetReportResponse(LabelSetResponse):
             n_without_label=report.n_without_label,
             agreement=AgreementResponse(
                 **_share(agreement.images),
-                labels=[LabelAgreementResponse(label=name, **_share(share)) for name, share in by_label],
+                labels=_by_label(names, agreement.labels),
                 confusions=[ConfusionResponse(**vars(one)) for one in agreement.confusions],
             ),
+            accuracy=AccuracyResponse(**_share(accuracy.images), labels=_by_label(names, accuracy.labels)),
         )
 
 
@@ -334,6 +348,10 @@ def _fields(label_set: LabelSet) -> dict[str, object]:
         "revision": label_set.revision,
         "changed_at": label_set.changed_at,
     }
+
+
+def _by_label(names: list[str], shares: Mapping[str, Share]) -> list[LabelAgreementResponse]:
+    return [LabelAgreementResponse(label=name, **_share(shares[name])) for name in names if name in shares]
 
 
 def _share(share: Share) -> dict[str, object]:

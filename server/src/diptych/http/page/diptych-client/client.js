@@ -145,6 +145,10 @@ export class Client {
         const query = { label, uncertain_first: uncertainFirst, after, limit };
         return this.call("GET", ["collections", collection, "label-sets", name, "images"], options, { query });
     }
+    async labelProposals(collection, name, options = {}) {
+        const { limit } = checkedOptions(options);
+        return this.call("GET", ["collections", collection, "label-sets", name, "proposals"], options, { query: { limit } });
+    }
     async exportLabels(collection, name, options = {}) {
         const { format, label } = checkedOptions(options);
         return this.blob(["collections", collection, "label-sets", name, "export"], options, { format, label });

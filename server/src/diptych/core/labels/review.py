@@ -1,0 +1,122 @@
+"""Chooses the images that a person should look at next."""
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+
+from diptych.core.collections.ranking.searcher import SearchTarget
+from diptych.core.collections.service import Collections
+from diptych.core.collections.stored.collection import Collection
+from diptych.core.collections.stored.duplicates import same_pictures
+from diptych.core.collections.stored.ports import Rows, VectorRows
+from diptych.core.labels.assigned import Assigner
+from diptych.core.labels.label_set import LabelSet
+from diptych.core.labels.proposals import in_random_order, proposed
+from diptych.core.labels.view import Assignment, LabelView
+from diptych.core.relevance.relevance import Relevance
+from diptych.core.serving.snapshot import Pair, Serving
+from diptych.core.types import Embedding, ImageContent, ImageRecord, ModelInfo
+
+CANDIDATES = 10  # for one proposal: the others may be near duplicates of it
+LIKELY = 0.5  # the least relevance of a label that probably fits
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An image to review. `is_drawn`: at random. `fits_none`: none of the labels probably fits."""
+
+    id: str
+    sha256: str
+    assignment: Assignment
+    is_drawn: bool
+    fits_none: bool
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """The next images to review, of the `n_unreviewed` ones."""
+
+    images: list[Proposal]
+    n_unreviewed: int
+    label_set: LabelSet
+    model: ModelInfo
+
+
+class Review:
+    """Proposes images for review."""
+
+    def __init__(
+        self, *, collections: Collections, serving: Serving, rows: Rows, vectors: VectorRows
+    ) -> None:
+        self._collections = collections
+        self._serving = serving
+        self._rows = rows
+        self._vectors = vectors
+
+    async def proposals(self, collection: Collection, view: LabelView, limit: int) -> Proposals:
+        """At most `limit` images, see `proposed`; one at least if any is not reviewed.
+
+        Raises Conflict if the collection is not served, Overloaded, NotReady.
+        """
+        _, unreviewed = await asyncio.to_thread(view.uncertain, None)
+        at_random = await asyncio.to_thread(in_random_order, unreviewed, view.label_set.number)
+        uncertain, drawn = unreviewed[: CANDIDATES * limit].tolist(), at_random[: CANDIDATES * limit].tolist()
+        records = await self._rows.by_key([*{*uncertain, *drawn}])
+        uncertain, drawn = ([key for key in keys if key in records] for keys in (uncertain, drawn))
+        groups = await self._groups({key: records[key] for key in [*uncertain, *drawn]})
+        chosen = proposed(uncertain, drawn, groups, view.n_pictures_reviewed, limit)
+        keys = [key for key, _ in chosen]
+        assignments, without = view.assignments(keys), await self._fitting_none(collection, view, keys)
+        images = [
+            Proposal(records[key].id, records[key].sha256, assignments[key], is_drawn, key in without)
+            for key, is_drawn in chosen
+        ]
+        return Proposals(images, len(unreviewed), view.label_set, view.model)
+
+    async def _groups(self, records: dict[int, ImageRecord]) -> dict[int, int]:
+        """The group of near duplicates of each of these images, by key."""
+        hashes = await self._rows.hashes(list(records))
+        contents = [
+            ImageContent(key, one.id, one.sha256, one.kept, hashes.get(key)) for key, one in records.items()
+        ]
+        found = await asyncio.to_thread(same_pictures, contents, {})
+        keys = {one.id: key for key, one in records.items()}
+        return {key: key for key in records} | {keys[id]: keys[ids[0]] for ids in found for id in ids}
+
+    async def _fitting_none(self, collection: Collection, view: LabelView, keys: list[int]) -> set[int]:
+        """Those of these images to which even their best label is not relevant, as a search would say.
+
+        None of them where relevance is not known.
+        """
+        with self._serving.use() as snapshot:
+            pair = collection.require_served(snapshot)
+            calibration = pair.version.calibration
+            is_known = calibration is not None and calibration.without("text") is None
+            if not is_known or pair.identity != view.model.identity:
+                return set()
+            assigner = await Assigner.of(view.label_set.definition, pair.version.classifier)
+            vectors = await self._vectors.of(keys, pair.identity)
+            by_label = dict[int, dict[int, Embedding]]()
+            for key, label in zip(keys, view.best(keys), strict=True):
+                if key in vectors:
+                    by_label.setdefault(label, {})[key] = vectors[key]
+            found = await asyncio.gather(
+                *(
+                    self._irrelevant(collection, pair, assigner.rows[label], images)
+                    for label, images in by_label.items()
+                )
+            )
+        return set[int]().union(*found)
+
+    async def _irrelevant(
+        self, collection: Collection, pair: Pair, query: Embedding, images: dict[int, Embedding]
+    ) -> list[int]:
+        relevance = Relevance(pair.version.calibration)
+        nearest = await self._collections.nearest(
+            [SearchTarget(collection, pair.index)], query, k=1, offset=0, filter=None, relevance=relevance
+        )
+        cosines = np.stack(list(images.values())) @ query
+        best = max([float(cosines.max()), *(hit.cosine for hit in nearest.hits)])
+        found = relevance.of(query, cosines, best, collection.n_images) or []
+        return [key for key, one in zip(images, found, strict=False) if one < LIKELY]
