@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from support.app import running_app
-from support.calibrations import write_tiny_calibration
+from support.calibrations import MAP, write_tiny_calibration
 from support.fixtures import client_fixture
 from support.image_requests import add_images, data_uri
 from support.pictures import noise, picture
@@ -249,20 +249,21 @@ def test_verdict_on_another_picture_than_the_one_that_was_seen_is_not_stored(
 
 def test_image_to_which_no_label_is_relevant_is_proposed_as_none(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo")
-    write_tiny_calibration(tmp_path / "model_repo")
+    write_tiny_calibration(tmp_path / "model_repo", relevance=MAP.model_copy(update={"floor": 5.0}))
     with running_app(tmp_path) as client:
         client.post("/collections", json={"name": "pets"})
-        pictures = [*map(picture, COLOURS), noise(0)]
-        add_images(
-            client, "/collections/pets/images", *pictures, items=[{"id": id} for id in [*COLOURS, "noise"]]
-        )
+        pictures = {colour: picture(colour) for colour in COLOURS} | {"noise": noise(0)}
+        items = [{"id": id} for id in pictures]
+        add_images(client, "/collections/pets/images", *pictures.values(), items=items)
         put(client, templates="plain")
         found = {image["id"]: image for image in proposals(client)["images"]}
-        for image in found.values():
-            query = {"text": image["proposed"][0]}
-            search = client.post("/search", json={"query": query, "collection": "pets", "k": 10}).json()
-            relevance = {hit["id"]: hit["relevance"] for hit in search["hits"]}
-            assert image["none"] == (relevance[image["id"]] < 0.5)
+        client.post("/collections", json={"name": "alone"})
+        for id, one in pictures.items():
+            add_images(client, "/collections/alone/images", one, items=[{"id": id}])
+            body = {"query": {"text": found[id]["proposed"][0]}, "collection": "alone"}
+            (hit,) = client.post("/search", json=body).json()["hits"]
+            assert found[id]["none"] == (hit["relevance"] < 0.1)
+            client.delete(f"/collections/alone/images/{id}")
         assert {image["none"] for image in found.values()} == {True, False}
 
 

@@ -113,7 +113,7 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         store=adapters.labels,
         rows=records.rows,
         assignments=assignments,
-        review=Review(collections=collections, serving=serving, rows=records.rows, vectors=records.vectors),
+        review=Review(serving=serving, rows=records.rows, vectors=records.vectors),
     )
     comparer = Comparer(
         serving=serving,

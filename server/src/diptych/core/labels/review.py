@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diptych.core.collections.ranking.searcher import SearchTarget
-from diptych.core.collections.service import Collections
-from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.stored.duplicates import same_pictures
 from diptych.core.collections.stored.ports import Rows, VectorRows
 from diptych.core.labels.assigned import Assigner
@@ -15,11 +12,10 @@ from diptych.core.labels.label_set import LabelSet
 from diptych.core.labels.proposals import in_random_order, proposed
 from diptych.core.labels.view import Assignment, LabelView
 from diptych.core.relevance.relevance import Relevance
-from diptych.core.serving.snapshot import Pair, Serving
-from diptych.core.types import Embedding, ImageContent, ImageRecord, ModelInfo
+from diptych.core.serving.snapshot import Serving
+from diptych.core.types import ImageContent, ImageRecord, ModelInfo
 
 CANDIDATES = 10  # for one proposal: the others may be near duplicates of it
-LIKELY = 0.5  # the least relevance of a label that probably fits
 
 
 @dataclass(frozen=True)
@@ -46,18 +42,15 @@ class Proposals:
 class Review:
     """Proposes images for review."""
 
-    def __init__(
-        self, *, collections: Collections, serving: Serving, rows: Rows, vectors: VectorRows
-    ) -> None:
-        self._collections = collections
+    def __init__(self, *, serving: Serving, rows: Rows, vectors: VectorRows) -> None:
         self._serving = serving
         self._rows = rows
         self._vectors = vectors
 
-    async def proposals(self, collection: Collection, view: LabelView, limit: int) -> Proposals:
+    async def proposals(self, c: int, view: LabelView, limit: int) -> Proposals:
         """At most `limit` images, see `proposed`; one at least if any is not reviewed.
 
-        Raises Conflict if the collection is not served, Overloaded, NotReady.
+        Raises Overloaded, NotReady.
         """
         _, unreviewed = await asyncio.to_thread(view.uncertain, None)
         at_random = await asyncio.to_thread(in_random_order, unreviewed, view.label_set.number)
@@ -67,7 +60,7 @@ class Review:
         groups = await self._groups({key: records[key] for key in [*uncertain, *drawn]})
         chosen = proposed(uncertain, drawn, groups, view.n_pictures_reviewed, limit)
         keys = [key for key, _ in chosen]
-        assignments, without = view.assignments(keys), await self._fitting_none(collection, view, keys)
+        assignments, without = view.assignments(keys), await self._fitting_none(c, view, keys)
         images = [
             Proposal(records[key].id, records[key].sha256, assignments[key], is_drawn, key in without)
             for key, is_drawn in chosen
@@ -84,39 +77,24 @@ class Review:
         keys = {one.id: key for key, one in records.items()}
         return {key: key for key in records} | {keys[id]: keys[ids[0]] for ids in found for id in ids}
 
-    async def _fitting_none(self, collection: Collection, view: LabelView, keys: list[int]) -> set[int]:
-        """Those of these images to which even their best label is not relevant, as a search would say.
+    async def _fitting_none(self, c: int, view: LabelView, keys: list[int]) -> set[int]:
+        """Those of these images that not even their best label may fit; none of them if that is unknown.
 
-        None of them where relevance is not known.
+        It is the relevance of a search for the label among this image alone: a label of a set is for many
+        images, and a search says of the best ones only that they fit.
         """
         with self._serving.use() as snapshot:
-            pair = collection.require_served(snapshot)
-            calibration = pair.version.calibration
-            is_known = calibration is not None and calibration.without("text") is None
-            if not is_known or pair.identity != view.model.identity:
+            pair = snapshot.pairs.get(c)
+            if pair is None or pair.identity != view.model.identity:
                 return set()
             assigner = await Assigner.of(view.label_set.definition, pair.version.classifier)
-            vectors = await self._vectors.of(keys, pair.identity)
-            by_label = dict[int, dict[int, Embedding]]()
-            for key, label in zip(keys, view.best(keys), strict=True):
-                if key in vectors:
-                    by_label.setdefault(label, {})[key] = vectors[key]
-            found = await asyncio.gather(
-                *(
-                    self._irrelevant(collection, pair, assigner.rows[label], images)
-                    for label, images in by_label.items()
-                )
-            )
-        return set[int]().union(*found)
-
-    async def _irrelevant(
-        self, collection: Collection, pair: Pair, query: Embedding, images: dict[int, Embedding]
-    ) -> list[int]:
-        relevance = Relevance(pair.version.calibration)
-        nearest = await self._collections.nearest(
-            [SearchTarget(collection, pair.index)], query, k=1, offset=0, filter=None, relevance=relevance
-        )
-        cosines = np.stack(list(images.values())) @ query
-        best = max([float(cosines.max()), *(hit.cosine for hit in nearest.hits)])
-        found = relevance.of(query, cosines, best, collection.n_images) or []
-        return [key for key, one in zip(images, found, strict=False) if one < LIKELY]
+            relevance = Relevance(pair.version.calibration)
+        vectors, found = await self._vectors.of(keys, pair.identity), set[int]()
+        for key, label in zip(keys, view.best(keys), strict=True):
+            if key in vectors:
+                query = assigner.rows[label]  # (D,)
+                cosine = vectors[key] @ query
+                relevances = relevance.of(query, np.array([cosine]), float(cosine), n_images=1)
+                if relevances is not None and not relevance.fits(relevances[0]):
+                    found.add(key)
+        return found

@@ -180,8 +180,8 @@ class LabelSets:
 
     async def proposals(self, collection: str, name: str, limit: int) -> Proposals:
         """At most `limit` images to review next; none if all are reviewed."""
-        _, view = await self._view(collection, name)
-        return await self._review.proposals(self._collections[collection], view, limit)
+        c, view = await self._view(collection, name)
+        return await self._review.proposals(c, view, limit)
 
     async def give(self, collection: str, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
         """Store what a person says of images, in the place of what was said before, all or none.
