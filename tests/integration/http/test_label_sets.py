@@ -305,6 +305,8 @@ def test_image_may_have_many_labels(client: TestClient, images: str) -> None:
         ({"labels": ["a", "b", "a"]}, 422, "labels[2]"),
         ({"labels": ["a", {"label": " "}]}, 422, "labels[1]"),
         ({"labels": [{"label": "a", "words": ["b", "b"]}]}, 422, "labels[0].words[1]"),
+        ({"labels": [{"label": "a", "words": ["b"]}, "b"]}, 422, "labels[0].words[0]"),
+        ({"labels": ["b", {"label": "a", "words": ["b"]}]}, 422, "labels[1].words[0]"),
         ({"labels": ["a"], "templates": "no"}, 422, "templates"),
         ({"labels": ["a"], "templates": ["no place"]}, 422, "templates[0]"),
         ({"labels": ["a"], "min_score": 2}, 422, "min_score"),
@@ -319,6 +321,11 @@ def test_wrong_definition_is_named(
     refused = client.put(KIND, json=definition)
     assert (refused.status_code, refused.json()["item"]) == (status, item), refused.json()
     assert client.get(SETS).json() == {"label_sets": []}
+
+
+def test_wrong_field_of_a_label_is_named_once(client: TestClient, images: str) -> None:
+    refused = client.put(KIND, json={"labels": [{"label": "a", "words": 3}]}).json()
+    assert (refused["item"], refused["detail"][:17]) == ("labels[0]", "labels[0]: words:")
 
 
 def test_labels_that_the_encoder_does_not_separate_are_named(client: TestClient, images: str) -> None:

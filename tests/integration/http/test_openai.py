@@ -100,7 +100,7 @@ IMAGE_PART = {"type": "image_url", "image_url": {"url": data_uri(RED)}}
     [
         ([""], "messages", "hold 0 texts and images"),
         ([[IMAGE_PART, {"type": "text", "text": "Represent it."}]], "messages", "hold 2 texts and images"),
-        ([[{"type": "video_url"}]], "messages[0]", "messages[0].content[0].type: "),
+        ([[{"type": "video_url"}]], "messages[0]", "messages[0]: content[0].type: "),
         ([[IMAGE_PART | {"type": "text"}]], "messages[0]", "has the type text without a text"),
     ],
 )

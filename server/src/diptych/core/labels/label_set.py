@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -77,10 +77,8 @@ class Definition:
             if one.label in seen:
                 raise InvalidValue(f"{one.label[:100]!r} is labels[{seen[one.label]}] too", f"labels[{i}]")
             seen[one.label] = i
-            for j, word in enumerate(one.words):
-                _check_text(word, f"labels[{i}].words[{j}]")
-                if word in one.texts[: j + 1]:
-                    raise InvalidValue(f"{word[:100]!r} is there twice", f"labels[{i}].words[{j}]")
+        for i, one in enumerate(self.labels):
+            _check_words(one.words, f"labels[{i}]", seen)
         if not isinstance(self.templates, str):
             check_templates(self.templates)
 
@@ -191,3 +189,15 @@ def _check_text(text: str, item: str) -> None:
         raise InvalidValue("must not be empty", item)
     if len(text) > MAX_LABEL_CHARS:
         raise InvalidValue(f"{len(text)} characters, the limit is {MAX_LABEL_CHARS}", item)
+
+
+def _check_words(words: Sequence[str], item: str, labels: Mapping[str, int]) -> None:
+    for j, word in enumerate(words):
+        where = f"{item}.words[{j}]"
+        _check_text(word, where)
+        if word in words[:j]:
+            raise InvalidValue(f"{word[:100]!r} is there twice", where)
+        if word in labels:
+            raise InvalidValue(
+                f"{word[:100]!r} is labels[{labels[word]}] itself, so that it is no word", where
+            )

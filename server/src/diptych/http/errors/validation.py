@@ -28,7 +28,7 @@ def validated(model: type[Model], data: object, *, strict: bool = True) -> Model
 def first_invalid(details: Sequence[Mapping[str, Any]], data: object) -> InvalidValue:
     """The first of pydantic's error details as an InvalidValue.
 
-    Its `item` is the path up to and including the first index, such as `input[3]`.
+    Its `item` is the path up to and including the first index, such as `input[3]`; the message has the rest.
     """
     detail = details[0]
     path, item = _format_paths(_steps_in_data(detail, data))
@@ -37,7 +37,8 @@ def first_invalid(details: Sequence[Mapping[str, Any]], data: object) -> Invalid
         message = "unknown key"
     elif detail["type"] not in {"missing", "value_error"}:
         message = f"{message}, got {_excerpt(detail.get('input'))}"
-    return InvalidValue(message if path == item else f"{path}: {message}", item)
+    within = path.removeprefix(item).lstrip(".")
+    return InvalidValue(f"{within}: {message}" if within else message, item)
 
 
 def _steps_in_data(detail: Mapping[str, Any], data: object) -> list[int | str]:
