@@ -7,8 +7,9 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from diptych_client import Client
 from support.default_model import DEFAULT_MODEL, MODEL_REPO
 
 MARKS = "bench-labels"
-LARGE, KIND, AT_ONCE, N_REPEATS = "large", "kind", 5_000, 5
+LARGE, KIND, AT_ONCE, N_REPEATS, N_DRAWN = "large", "kind", 5_000, 5, 200
+KINDS: tuple[Literal["one", "many"], ...] = ("one", "many")
 
 
 def main() -> int:
@@ -61,6 +63,7 @@ def _measured(client: Client, n_rows: int, n_labels: int) -> list[list[str]]:
             "a page of 100, the uncertain first",
             lambda: client.labelled_images(LARGE, KIND, uncertain_first=True),
         ),
+        _row("20 to review next", lambda: client.label_proposals(LARGE, KIND)),
         _row(
             "a list of 10 with a label, by a filter",
             lambda: client.list_images(LARGE, limit=10, filter=filter),
@@ -68,7 +71,15 @@ def _measured(client: Client, n_rows: int, n_labels: int) -> list[list[str]]:
         _row("export as JSON Lines", lambda: client.export_labels(LARGE, KIND)),
     ]
     _add(client, rng, n_rows, 100)
-    return [*rows, _row("count them after 100 were added", lambda: client.label_set(LARGE, KIND))]
+    rows.append(_row("count them after 100 were added", lambda: client.label_set(LARGE, KIND)))
+    verdicts = {f"row-{i:07}": labels[i % n_labels] for i in range(N_DRAWN)}
+    for kind in KINDS:
+        client.put_label_set(LARGE, kind, labels, kind=kind, precision=0.5)
+        client.give_verdicts(LARGE, kind, verdicts, drawn=verdicts)
+        what = f"label all images to a precision, kind {kind}, count them"
+        rows.append(_row(what, partial(client.label_set, LARGE, kind)))
+    client.give_verdicts(LARGE, KINDS[0], {"row-0000000": None})
+    return [*rows, _row("count them after a verdict", lambda: client.label_set(LARGE, KINDS[0]))]
 
 
 def _row(name: str, ask: Callable[[], Any]) -> list[str]:

@@ -379,11 +379,12 @@ export class Client {
       kind?: "one" | "many";
       templates?: readonly string[] | string;
       minScore?: number | null;
+      precision?: number | null;
       dropVerdicts?: boolean;
     } = {},
   ): Promise<api.PutLabelSet> {
-    const { kind, templates, minScore, dropVerdicts } = checkedOptions(options);
-    const json = without({ labels, kind, templates, min_score: minScore, drop_verdicts: dropVerdicts });
+    const { kind, templates, minScore, precision, dropVerdicts } = checkedOptions(options);
+    const json = without({ labels, kind, templates, min_score: minScore, precision, drop_verdicts: dropVerdicts });
     return this.call("PUT", ["collections", collection, "label-sets", name], options, { json });
   }
 

@@ -274,6 +274,27 @@ def test_image_below_the_threshold_has_no_label(client: TestClient, images: str)
     assert set(labelled(client, label="")) == {id for id, labels in labelled(client).items() if not labels}
 
 
+def test_threshold_is_fitted_to_what_was_said_of_drawn_pictures(client: TestClient, images: str) -> None:
+    assert put(client, precision=0.9).json()["precision"] == 0.9
+    unfitted = {"min_score": 0.0, "fitted_on": 0, "precision": None, "interval": None}
+    assert client.get(KIND).json()["threshold"] == unfitted
+    more = {f"more-{i}": noise(i) for i in range(16)}
+    add_images(client, images, *more.values(), items=[{"id": id} for id in more])
+    before = labelled(client)
+    say(client, *({"id": id, "label": None, "drawn": True} for id in more))
+    assert client.get(KIND).json()["threshold"] == unfitted
+    said = say(client, *({"id": id, "label": before[id][0], "drawn": True} for id in COLOURS))
+    assert said.status_code == 200
+    report = client.get(KIND).json()
+    threshold = report["threshold"]
+    page = client.get(f"{KIND}/images").json()["images"]
+    right = {image["id"]: bool(image["labels"]) for image in page if image["score"] >= threshold["min_score"]}
+    assert (threshold["fitted_on"], threshold["precision"]) == (20, sum(right.values()) / len(right))
+    assert {image["id"] for image in page if image["proposed"]} == set(right)
+    for id in more:
+        client.delete(f"{images}/{id}")
+
+
 def test_change_of_a_definition_keeps_verdicts_or_is_refused(client: TestClient, images: str) -> None:
     put(client)
     say(client, {"id": "red", "label": "blue"}, {"id": "green", "label": "green"})
@@ -310,6 +331,8 @@ def test_image_may_have_many_labels(client: TestClient, images: str) -> None:
         ({"labels": ["a"], "templates": "no"}, 422, "templates"),
         ({"labels": ["a"], "templates": ["no place"]}, 422, "templates[0]"),
         ({"labels": ["a"], "min_score": 2}, 422, "min_score"),
+        ({"labels": ["a"], "precision": 0.4}, 422, "precision"),
+        ({"labels": ["a"], "precision": 0.9, "min_score": 0.5}, 422, "precision"),
         ({"labels": ["a"], "kind": "some"}, 422, "kind"),
         ({"labels": [str(n) for n in range(51)]}, 413, "labels"),
         ({"labels": [{"label": "a", "words": [str(n) for n in range(50)]}]}, 413, "labels"),

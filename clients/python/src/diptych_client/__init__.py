@@ -71,6 +71,7 @@ from diptych_client.results.labels import (
     LabelProposals,
     LabelSet,
     LabelSetReport,
+    LabelThreshold,
     PutLabelSet,
     Verdict,
 )
@@ -171,6 +172,7 @@ __all__ = [
     "LabelProposals",
     "LabelSet",
     "LabelSetReport",
+    "LabelThreshold",
     "LabelledImage",
     "LabelledImagePage",
     "MetadataField",

@@ -37,13 +37,16 @@ def put_label_set(
     kind: Literal["one", "many"] = "one",
     templates: Sequence[str] | str | None = None,
     min_score: float | None = None,
+    precision: float | None = None,
     drop_verdicts: bool = False,
 ) -> Steps[PutLabelSet]:
     """Create a label set, or change its definition: all images have its labels from then on.
 
     Labels are texts, or a `Label` with further words. An image has one of them, or with the kind "many" any
-    number; none that scores below `min_score`. `templates` are those of `classify`. Verdicts stay. Raises
-    Conflict if some have labels that an image could not have any more, unless `drop_verdicts`.
+    number; none that scores below `min_score`. With `precision`, the least score is fitted so that this share
+    of the labels is right, by the pictures that were drawn at random. `templates` are those of `classify`.
+    Verdicts stay. Raises Conflict if some have labels that an image could not have any more, unless
+    `drop_verdicts`.
 
     >>> made = client.put_label_set("pets", "kind", ["cat", Label("dog", ("puppy", "hound"))])
     >>> made.revision, made.labels[1].words
@@ -56,6 +59,7 @@ def put_label_set(
         "kind": kind,
         "templates": templates if templates is None or isinstance(templates, str) else list(templates),
         "min_score": min_score,
+        "precision": precision,
         "drop_verdicts": drop_verdicts,
     }
     return result_of(Request("PUT", _path(collection, name), json=body), PutLabelSet)

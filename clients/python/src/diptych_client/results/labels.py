@@ -25,6 +25,7 @@ class LabelSet:
     kind: Literal["one", "many"]
     templates: tuple[str, ...] | str
     min_score: float | None
+    precision: float | None
     revision: int
     changed_at: str
 
@@ -103,6 +104,20 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class LabelThreshold:
+    """The least score of a label of an image.
+
+    `fitted_on`: drawn pictures to which it was fitted, 0 if it was not. `precision`: the share of the labels
+    of these pictures that is right; `interval`: 95% of that share.
+    """
+
+    min_score: float
+    fitted_on: int
+    precision: float | None
+    interval: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
 class LabelSetReport(LabelSet):
     """A label set, and the number of images of each label: of those with a vector of `model` or a verdict."""
 
@@ -113,6 +128,7 @@ class LabelSetReport(LabelSet):
     n_without_label: int
     agreement: Agreement
     accuracy: Accuracy
+    threshold: LabelThreshold
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.remote import run_with_client
 from diptych.cli.transfer.label_files import label_of, read_given_labels, read_labels
 from diptych.errors import InvalidValue
-from diptych_client import Accuracy, Agreement, Client, GivenVerdicts, LabelledImage
+from diptych_client import Accuracy, Agreement, Client, GivenVerdicts, LabelledImage, LabelThreshold
 
 AT_ONCE = 1_000  # verdicts in one request
 N_SHOWN = 10  # confusions, and ids that are not there
@@ -70,6 +70,12 @@ def _add_put(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--templates", metavar="NAME", help="a named set of sentences, as in classify")
     parser.add_argument("--min-score", type=float, metavar="P", help="an image has no label below this score")
+    parser.add_argument(
+        "--precision",
+        type=float,
+        metavar="P",
+        help="in place of --min-score: fit it so that this share of the labels is right",
+    )
     parser.add_argument(
         "--drop-verdicts", action="store_true", help="delete verdicts that the new labels do not allow"
     )
@@ -138,6 +144,7 @@ def _put(args: argparse.Namespace, client: Client) -> int:
         kind=args.kind,
         templates=args.templates,
         min_score=args.min_score,
+        precision=args.precision,
         drop_verdicts=args.drop_verdicts,
     )
     if args.json:
@@ -178,6 +185,8 @@ def _show(args: argparse.Namespace, client: Client) -> int:
     out(f"{report.n_images} images by {report.model}, {report.n_reviewed} reviewed{agreement}")
     if report.accuracy.n:
         out(f"{report.accuracy.n} of them drawn at random{_share(': it is right on', report.accuracy)}")
+    if report.precision is not None:
+        out(_fitted(report.precision, report.threshold))
     for confusion in report.agreement.confusions[:N_SHOWN]:
         said, proposed = (cell(text or "none") for text in (confusion.label, confusion.proposed))
         out(f"  {confusion.n} of {said} proposed as {proposed}")
@@ -193,6 +202,16 @@ def _share(what: str, found: Accuracy | Agreement) -> str:
         return ""
     low, high = found.interval
     return f"{what} {found.n_agree} ({found.n_agree / found.n:.2f}, 95% {low:.2f} to {high:.2f})"
+
+
+def _fitted(wanted: float, found: LabelThreshold) -> str:
+    if found.precision is None or found.interval is None:
+        return f"no score is fitted to a precision of {wanted:g} before 20 pictures are drawn and reviewed"
+    low, high = found.interval
+    return (
+        f"scores from {found.min_score:.3f} on, fitted to a precision of {wanted:g} on {found.fitted_on} "
+        f"drawn: {found.precision:.2f}, 95% {low:.2f} to {high:.2f}"
+    )
 
 
 def _images(args: argparse.Namespace, client: Client) -> int:

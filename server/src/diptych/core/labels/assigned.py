@@ -1,7 +1,7 @@
 """What a label set gives the images of a collection, computed from their vectors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ class Assigned:
     """What the model says of N images, by key, ascending.
 
     `best`: the label with the largest cosine, with its `scores`. `margins`: how near the image is to another
-    answer. `labels` (M,) are given to images with the keys `of`, ascending: an image may occur there several
-    times, best first, or never.
+    answer. `labels` (M,) with `given_scores` are given to images with the keys `of`, ascending: an image may
+    occur there several times, best first, or never.
     """
 
     keys: Keys
@@ -35,6 +35,7 @@ class Assigned:
     margins: Floats
     of: Keys
     labels: Positions
+    given_scores: Floats
 
     def without(self, keys: Keys) -> "Assigned":
         """The same without these images."""
@@ -46,13 +47,36 @@ class Assigned:
             self.margins[stays],
             self.of[is_of],
             self.labels[is_of],
+            self.given_scores[is_of],
+        )
+
+    def above(self, threshold: float, *, many: bool) -> "Assigned":
+        """The same without labels that score below a threshold, for images that have labels at any score.
+
+        `many`: whether images may have many labels. Then only those that are given count for the margins.
+        """
+        least = np.float32(threshold)
+        if many:
+            firsts = np.flatnonzero(np.diff(self.of, prepend=-1))
+            margins = self.margins.copy()
+            if len(firsts):
+                distances = np.minimum.reduceat(np.abs(self.given_scores - least), firsts)
+                margins[np.searchsorted(self.keys, self.of[firsts])] = distances
+        else:
+            margins = np.minimum(self.margins, np.abs(self.scores - least)) if threshold else self.margins
+        passes = self.given_scores >= least
+        return replace(
+            self,
+            margins=margins,
+            of=self.of[passes],
+            labels=self.labels[passes],
+            given_scores=self.given_scores[passes],
         )
 
     @property
     def n_bytes(self) -> int:
         """The memory that it takes."""
-        parts = (self.keys, self.best, self.scores, self.margins, self.of, self.labels)
-        return sum(part.nbytes for part in parts)
+        return sum(part.nbytes for part in vars(self).values())
 
 
 NOTHING = Assigned(
@@ -62,6 +86,7 @@ NOTHING = Assigned(
     np.empty(0, np.float32),
     np.empty(0, np.int64),
     np.empty(0, np.int32),
+    np.empty(0, np.float32),
 )
 
 
@@ -112,11 +137,8 @@ class Assigner:
         cosines, scores = self.score(rows, self.rows)  # (N, C) each
         best = cosines.argmax(axis=1)  # not by score: scores saturate and then tie
         of_best = np.take_along_axis(scores, best[:, np.newaxis], axis=1)[:, 0]
-        numbers, many, threshold = (
-            np.array(keys, np.int64),
-            self.definition.kind == "many",
-            self.definition.threshold,
-        )
+        numbers, many = np.array(keys, np.int64), self.definition.kind == "many"
+        threshold = 0.0 if self.definition.precision is not None else self.definition.threshold
         given = _first_of_many(cosines, scores >= threshold) if many else _only(scores, best, threshold)
         where, labels = np.nonzero(given)
         order = np.lexsort((-cosines[where, labels], where))
@@ -129,6 +151,7 @@ class Assigner:
             margins.astype(np.float32),
             numbers[where],
             labels.astype(np.int32),
+            scores[where, labels].astype(np.float32),
         )
 
 
@@ -146,6 +169,7 @@ def joined(parts: Sequence[Assigned]) -> Assigned:
         np.concatenate([one.margins for one in parts])[order],
         of[order_of],
         np.concatenate([one.labels for one in parts])[order_of],
+        np.concatenate([one.given_scores for one in parts])[order_of],
     )
 
 
@@ -153,7 +177,7 @@ def unlabelled(keys: Keys) -> Assigned:
     """Images that the model gives no label, with a score of 0."""
     n = len(keys)
     zeros = np.zeros(n, np.float32)
-    return Assigned(keys, np.zeros(n, np.int32), zeros, zeros, NOTHING.of, NOTHING.labels)
+    return replace(NOTHING, keys=keys, best=np.zeros(n, np.int32), scores=zeros, margins=zeros)
 
 
 def _only(scores: scoring.Scores, best: NDArray[np.int64], threshold: float) -> NDArray[np.bool_]:
@@ -167,10 +191,11 @@ def _only(scores: scoring.Scores, best: NDArray[np.int64], threshold: float) -> 
 def _first_of_many(cosines: scoring.Cosines, passes: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Leave each image at most MAX_OF_AN_IMAGE of the labels that pass, those with the largest cosines."""
     if cosines.shape[1] > MAX_OF_AN_IMAGE:
-        for row in np.flatnonzero(passes.sum(axis=1) > MAX_OF_AN_IMAGE).tolist():
-            first = scoring.top_k(np.where(passes[row], cosines[row], -2), MAX_OF_AN_IMAGE)
-            passes[row] = False
-            passes[row, first] = True
+        rows = np.flatnonzero(passes.sum(axis=1) > MAX_OF_AN_IMAGE)
+        found = np.where(passes[rows], -cosines[rows], 2)
+        first = np.argpartition(found, MAX_OF_AN_IMAGE - 1, axis=1)[:, :MAX_OF_AN_IMAGE]
+        passes[rows] = False
+        passes[rows[:, np.newaxis], first] = True
     return passes
 
 

@@ -35,13 +35,15 @@ class Label:
 class Definition:
     """What a person wrote: C labels, of which an image has one or many.
 
-    An image has no label that scores below `min_score`. `templates` are those of a classification.
+    An image has no label that scores below `min_score`, or below the score at which the share `precision` of
+    the labels is right. `templates` are those of a classification.
     """
 
     labels: tuple[Label, ...]
     kind: Kind = "one"
     templates: tuple[str, ...] | str = DEFAULT_TEMPLATES
     min_score: float | None = None
+    precision: float | None = None
 
     @property
     def names(self) -> list[str]:
@@ -60,12 +62,14 @@ class Definition:
 
     @property
     def threshold(self) -> float:
-        """The least score that gives an image a label."""
+        """The least score that gives an image a label, unless it is fitted to the precision."""
         least = LIKELY if self.kind == "many" else 0.0
         return least if self.min_score is None else self.min_score
 
     def check(self) -> None:
         """Raise InvalidValue or TooLarge, naming the label or template, unless the definition is usable."""
+        if self.min_score is not None and self.precision is not None:
+            raise InvalidValue("must not be there with min_score, which it replaces", "precision")
         if not self.labels:
             raise InvalidValue("at least one label is needed", "labels")
         n_texts = sum(len(one.texts) for one in self.labels)
@@ -107,6 +111,7 @@ class Definition:
             "kind": self.kind,
             "templates": self.templates,
             "min_score": self.min_score,
+            "precision": self.precision,
         }
         return json.dumps(fields, ensure_ascii=False)
 
@@ -120,6 +125,7 @@ class Definition:
             kind=fields["kind"],
             templates=templates if isinstance(templates, str) else tuple(templates),
             min_score=fields["min_score"],
+            precision=fields.get("precision"),
         )
 
 

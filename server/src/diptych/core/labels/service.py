@@ -16,6 +16,7 @@ from diptych.core.labels.assignments import Assignments
 from diptych.core.labels.label_set import Definition, LabelSet, NewVerdict, Verdict, check_name
 from diptych.core.labels.ports import Given, LabelRows
 from diptych.core.labels.review import Proposals, Review
+from diptych.core.labels.threshold import Threshold
 from diptych.core.labels.view import Assignment, LabelView
 from diptych.core.serving.snapshot import Serving
 from diptych.core.types import Keys, ModelInfo
@@ -53,6 +54,7 @@ class LabelSetReport:
     n_without_label: int
     agreement: Agreement
     accuracy: Accuracy
+    threshold: Threshold
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class LabelSets:
                 n_without_label=view.n_without_label(),
                 agreement=agreement_of(view.judged()),
                 accuracy=accuracy_of(view.judged(drawn_only=True)),
+                threshold=view.threshold,
             )
 
         return await asyncio.to_thread(make)

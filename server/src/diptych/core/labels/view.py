@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from diptych.core.labels.assigned import Assigned, Floats, joined, unlabelled
 from diptych.core.labels.label_set import LabelSet, Verdict
+from diptych.core.labels.threshold import Threshold, fitted
 from diptych.core.types import Keys, ModelInfo
 
 Whole = NDArray[np.int64]
@@ -40,9 +41,16 @@ class LabelView:
         self.model = model
         self._without_vector = np.setdiff1d(np.array(list(verdicts), np.int64), assigned.keys)
         assigned = joined([assigned, unlabelled(self._without_vector)])
-        self._assigned = assigned
-        self._names = label_set.definition.names
+        definition = label_set.definition
+        self._names = definition.names
         self._verdicts = verdicts
+        self.threshold = Threshold(definition.threshold)
+        if definition.precision is not None:
+            given = {key: verdicts[key].labels for key in self._judged_by_both(drawn_only=True)}
+            positions = {key: list(map(self._position, labels)) for key, labels in given.items()}
+            self.threshold = fitted(assigned, positions, definition.precision, definition.threshold)
+            assigned = assigned.above(self.threshold.min_score, many=definition.kind == "many")
+        self._assigned = assigned
         self.keys = assigned.keys
         self.is_reviewed = np.isin(self.keys, np.array(list(verdicts), np.int64))  # (N,)
         reviewed = self.keys[self.is_reviewed]
@@ -115,17 +123,20 @@ class LabelView:
 
         Images with the same bytes are one picture. `drawn_only`: of those that were proposed at random.
         """
-        reviewed = np.setdiff1d(self.keys[self.is_reviewed], self._without_vector)
-        said = [(key, self._verdicts[key]) for key in reviewed.tolist()]
-        pictures = {one.sha256: (key, one) for key, one in said if one.is_drawn or not drawn_only}
-        keys = np.array([key for key, _ in pictures.values()], np.int64)
-        for (_, verdict), proposed in zip(pictures.values(), self._proposed(keys), strict=True):
-            yield verdict.labels, proposed
+        keys = self._judged_by_both(drawn_only=drawn_only)
+        for key, proposed in zip(keys, self._proposed(np.array(keys, np.int64)), strict=True):
+            yield self._verdicts[key].labels, proposed
 
     def best(self, keys: Sequence[int]) -> list[int]:
         """The position of the best label of each of these images, by the model."""
         places = np.searchsorted(self._assigned.keys, np.array(keys, np.int64))
         return [int(one) for one in self._assigned.best[places]]
+
+    def _judged_by_both(self, *, drawn_only: bool) -> list[int]:
+        """One image of each picture that a person and the model have judged."""
+        no_vector = set(self._without_vector.tolist())
+        said = [(key, one) for key, one in self._verdicts.items() if one.is_drawn or not drawn_only]
+        return list({one.sha256: key for key, one in said if key not in no_vector}.values())
 
     def _proposed(self, keys: Keys) -> list[tuple[str, ...]]:
         """The labels that the model gives to each of these images."""

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from diptych.core.labels.agreement import Share
 from diptych.core.labels.label_set import MAX_TEXTS, Definition, Label, LabelSet
 from diptych.core.labels.service import LabelSetReport, PutLabelSet
+from diptych.core.labels.threshold import Threshold
 from diptych.core.limits import Limits
 from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
@@ -71,6 +72,13 @@ class LabelSetRequest(RequestModel):
         le=1,
         description="an image has no label with a lower score; without it 0.5 for many, and 0 for one",
     )
+    precision: float | None = Field(
+        None,
+        ge=0.5,
+        le=0.999,
+        description="in place of `min_score`: the least score is fitted so that this share of the labels is "
+        "right, for each version, to the verdicts on at least 20 pictures that were drawn at random",
+    )
     drop_verdicts: bool = Field(
         False, description="delete verdicts that the new definition does not allow, in place of a 409"
     )
@@ -83,6 +91,7 @@ class LabelSetRequest(RequestModel):
             kind=self.kind,
             templates=templates if isinstance(templates, str) else tuple(templates),
             min_score=self.min_score,
+            precision=self.precision,
         )
 
 
@@ -96,6 +105,7 @@ _SET = {
     "kind": "one",
     "templates": "default",
     "min_score": 0.4,
+    "precision": None,
     "revision": 2,
     "changed_at": "2026-03-02T09:30:00.000+00:00",
 }
@@ -118,6 +128,7 @@ class LabelSetResponse(BaseModel):
     kind: Literal["one", "many"]
     templates: list[str] | str
     min_score: float | None
+    precision: float | None
     revision: int
     changed_at: str = Field(description="ISO 8601, UTC")
 
@@ -203,6 +214,29 @@ class AccuracyResponse(ShareResponse):
     )
 
 
+class ThresholdResponse(BaseModel):
+    """The least score of a label of an image.
+
+    `fitted_on`: drawn pictures to which it was fitted; 0: it was not, and `precision` is null.
+    """
+
+    min_score: float
+    fitted_on: int
+    precision: float | None = Field(description="the share of the labels of these pictures that is right")
+    interval: list[float] | None = Field(description="95% of that share (Wilson)")
+
+    @classmethod
+    def of(cls, threshold: Threshold) -> "ThresholdResponse":
+        """Convert the domain object."""
+        right = threshold.right
+        return cls(
+            min_score=threshold.min_score,
+            fitted_on=threshold.fitted_on,
+            precision=right.n_agree / right.n if right.n else None,
+            interval=right.interval and list(right.interval),
+        )
+
+
 class LabelCountResponse(BaseModel):
     """How many images have a label."""
 
@@ -234,6 +268,7 @@ class LabelSetReportResponse(LabelSetResponse):
                     "confusions": [{"label": "cat", "proposed": "flower", "n": 3}],
                 },
                 "accuracy": {"n": 8, "n_agree": 8, "interval": [0.676, 1.0], "labels": []},
+                "threshold": {"min_score": 0.4, "fitted_on": 0, "precision": None, "interval": None},
             }
         )
     )
@@ -245,6 +280,7 @@ class LabelSetReportResponse(LabelSetResponse):
     n_without_label: int
     agreement: AgreementResponse
     accuracy: AccuracyResponse
+    threshold: ThresholdResponse
 
     @classmethod
     def of_report(cls, report: LabelSetReport) -> "LabelSetReportResponse":
@@ -264,6 +300,7 @@ class LabelSetReportResponse(LabelSetResponse):
                 labels=_by_label(names, agreement.labels),
                 confusions=[ConfusionResponse(**vars(one)) for one in agreement.confusions],
             ),
+            threshold=ThresholdResponse.of(report.threshold),
             accuracy=AccuracyResponse(**_share(accuracy.images), labels=_by_label(names, accuracy.labels)),
         )
 
@@ -345,6 +382,7 @@ def _fields(label_set: LabelSet) -> dict[str, object]:
         "kind": definition.kind,
         "templates": definition.templates,
         "min_score": definition.min_score,
+        "precision": definition.precision,
         "revision": label_set.revision,
         "changed_at": label_set.changed_at,
     }

@@ -130,8 +130,8 @@ export class Client {
         return found.label_sets;
     }
     async putLabelSet(collection, name, labels, options = {}) {
-        const { kind, templates, minScore, dropVerdicts } = checkedOptions(options);
-        const json = without({ labels, kind, templates, min_score: minScore, drop_verdicts: dropVerdicts });
+        const { kind, templates, minScore, precision, dropVerdicts } = checkedOptions(options);
+        const json = without({ labels, kind, templates, min_score: minScore, precision, drop_verdicts: dropVerdicts });
         return this.call("PUT", ["collections", collection, "label-sets", name], options, { json });
     }
     labelSet(collection, name, options = {}) {
