@@ -39,6 +39,9 @@ class LabelRequest(RequestModel):
     words: FailFastList[Text] = Field([], json_schema_extra={"uniqueItems": True})
 
 
+_BOTH: dict[str, schemas.Schema] = {name: {"type": "number"} for name in ("min_score", "precision")}
+
+
 def _as_label(label: object) -> object:
     return {"label": label} if isinstance(label, str) else label
 
@@ -51,6 +54,7 @@ class LabelSetRequest(RequestModel):
             {"labels": ["indoors", "people"], "kind": "many", "templates": ["a photo, {}."]},
             {"labels": ["cat", {"label": "rocket", "words": ["spaceship"]}, "flower"], "min_score": 0.4},
         )
+        | {"not": {"required": list(_BOTH), "properties": _BOTH}}
     )
 
     labels: FailFastList[
