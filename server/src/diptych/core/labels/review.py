@@ -1,6 +1,7 @@
 """Chooses the images that a person should look at next."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from diptych.core.labels.proposals import in_random_order, proposed
 from diptych.core.labels.view import Assignment, LabelView
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.serving.snapshot import Serving
-from diptych.core.types import ImageContent, ImageRecord, ModelInfo
+from diptych.core.types import Embedding, ImageContent, ImageRecord, ModelInfo
 
 CANDIDATES = 10  # for one proposal: the others may be near duplicates of it
 
@@ -89,12 +90,19 @@ class Review:
                 return set()
             assigner = await Assigner.of(view.label_set.definition, pair.version.classifier)
             relevance = Relevance(pair.version.calibration)
-        vectors, found = await self._vectors.of(keys, pair.identity), set[int]()
-        for key, label in zip(keys, view.best(keys), strict=True):
-            if key in vectors:
-                query = assigner.rows[label]  # (D,)
-                cosine = vectors[key] @ query
-                relevances = relevance.of(query, np.array([cosine]), float(cosine), n_images=1)
-                if relevances is not None and not relevance.fits(relevances[0]):
-                    found.add(key)
-        return found
+        vectors = await self._vectors.of(keys, pair.identity)
+        best = {key: assigner.rows[label] for key, label in zip(keys, view.best(keys), strict=True)}
+        return await asyncio.to_thread(_irrelevant, relevance, best, vectors)
+
+
+def _irrelevant(
+    relevance: Relevance, queries: Mapping[int, Embedding], vectors: Mapping[int, Embedding]
+) -> set[int]:
+    """The images that may not fit their query; both (D,), by key."""
+    found = set[int]()
+    for key, vector in vectors.items():
+        cosine = vector @ queries[key]
+        relevances = relevance.of(queries[key], np.array([cosine]), float(cosine), n_images=1)
+        if relevances is not None and not relevance.fits(relevances[0]):
+            found.add(key)
+    return found
