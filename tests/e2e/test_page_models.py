@@ -24,6 +24,8 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
     with serve(tmp_path / "model_repo", TINY, tmp_path / "data", "--rollout", "manual") as running:
         with Client(running.url) as client:
             client.add([noise(i) for i in range(N_PICTURES)], ids=[f"noise-{i}" for i in range(N_PICTURES)])
+            client.put_label_set("default", "kind", ["red", "blue"])
+            client.give_verdicts("default", "kind", {"noise-1": ["red"]})
         write_tiny_bundle(tmp_path / "model_repo", seed=1)
         yield running
 
@@ -48,7 +50,8 @@ def test_version_is_activated_compared_and_rolled_back(opened: Page) -> None:
     rollout.get_by_role("button", name="Close").click()
     opened.get_by_role("link", name="Compare with 2").click()
     expect(opened.get_by_role("heading", name="tiny version 1 beside 2")).to_be_visible()
-    expect(opened.get_by_role("rowheader", name="default")).to_be_visible()
+    expect(opened.get_by_role("rowheader", name="default", exact=True)).to_be_visible()
+    expect(opened.get_by_role("row", name="kind of default")).to_contain_text("100")
     opened.get_by_role("link", name="Models").first.click()
     opened.get_by_role("button", name="Back to tiny version 1, fp32").click()
     expect(opened.locator("#model")).to_contain_text("tiny version 1")

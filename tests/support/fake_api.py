@@ -51,6 +51,17 @@ COMPARISON = {
                 },
                 {"text": None, "id": "rex", "overlap": 0.5, "old": ["tom", "kit"], "new": ["kit", "gone"]},
             ],
+            "labels": [
+                {
+                    "label_set": "kind",
+                    "n": 200,
+                    "n_agree_old": 180,
+                    "n_agree_new": 150,
+                    "n_gained": 5,
+                    "n_lost": 35,
+                    "agrees_less": True,
+                }
+            ],
         }
     ],
     "unmet": [],

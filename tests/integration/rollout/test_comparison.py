@@ -1,10 +1,14 @@
 """Versions are compared before a switch, and a bound on their overlap refuses it."""
 
+import asyncio
+
 import pytest
 
+from diptych.core.labels.label_set import Definition, Label, NewVerdict
+from diptych.core.labels.service import LabelQuery
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound
-from integration.store_parts import EncoderGate, Opened, Run
+from integration.store_parts import COLOURS, EncoderGate, Opened, Run
 from support.fixtures import model_repo_fixture
 from support.pictures import noise
 from support.tiny_bundle import TINY
@@ -12,6 +16,7 @@ from unit.core.core_fakes import until
 
 model_repo = model_repo_fixture({}, {"seed": 1})
 N = 30
+KIND = Definition(tuple(map(Label, COLOURS)))
 
 
 async def add_noise(opened: Opened) -> None:
@@ -61,6 +66,60 @@ def test_a_gate_refuses_the_switch_and_the_old_version_serves_on(run: Run) -> No
         assert len(await opened.ids((await opened.embedder.embed_text("red")).embedding)) == 10
 
     run(story, min_overlap=0.99)
+
+
+async def confirm(opened: Opened, n: int = 100) -> None:
+    """Give a label set to noise, and confirm what version 1 says of the first images."""
+    await add_noise(opened)
+    await opened.label_sets.put("default", "kind", KIND)
+    page = await opened.label_sets.images("default", "kind", LabelQuery(limit=n))
+    said = [NewVerdict(image.id, image.assignment.proposed) for image in page.images]
+    await opened.label_sets.give("default", "kind", said, "ann")
+
+
+async def n_agreeing(opened: Opened) -> int:
+    report = await opened.label_sets.report("default", "kind")
+    return report.agreement.images.n_agree
+
+
+def test_version_that_loses_labels_of_people_serves_once_it_is_activated_again(run: Run) -> None:
+    run(confirm)
+    compared: dict[str, int] = {}
+
+    async def moves_by_itself(opened: Opened) -> None:
+        begun = opened.rollouts.list
+        while (held := (await begun())[0]).target.ref.version == 1:  # noqa: ASYNC110 - has no event
+            await asyncio.sleep(0.001)
+        held = await opened.end_of(held, "failed")
+        assert "label set 'kind': agrees with people on" in held.reason
+        assert "activate the version again" in held.reason
+        assert held.comparison is not None
+        (labels,) = held.comparison["collections"][0]["labels"]
+        compared.update(labels)
+        assert (await n_agreeing(opened), opened.pair().version.ref.version) == (N, 1)
+
+    async def is_activated(opened: Opened) -> None:
+        rollout = await opened.activate(TINY, 2)
+        assert rollout.comparison is not None
+        assert rollout.comparison["unmet"] == []
+        assert compared["n_agree_new"] == await n_agreeing(opened)
+        assert (compared["n"], compared["n_agree_old"], compared["n_gained"]) == (N, N, 0)
+        assert compared["n_lost"] == N - compared["n_agree_new"] > 5
+        await opened.activate(TINY, 1)  # the way back is not compared
+
+    run(moves_by_itself, manual=False)
+    run(is_activated)
+
+
+def test_version_that_loses_no_more_than_chance_explains_serves(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await confirm(opened, n=4)
+        rollout = await opened.activate(TINY, 2)
+        assert rollout.comparison is not None
+        (labels,) = rollout.comparison["collections"][0]["labels"]
+        assert (labels["label_set"], labels["n"], labels["agrees_less"]) == ("kind", 4, False)
+
+    run(story)
 
 
 def test_versions_are_compared_while_both_have_vectors(run: Run) -> None:

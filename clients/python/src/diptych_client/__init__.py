@@ -88,6 +88,7 @@ from diptych_client.results.models import (
 from diptych_client.results.rollouts import (
     ChangedQuery,
     CollectionComparison,
+    ComparedLabels,
     ComparedVectors,
     Comparison,
     PreviousVersion,
@@ -130,6 +131,7 @@ __all__ = [
     "CollectionComparison",
     "CollectionInfo",
     "CollectionRollout",
+    "ComparedLabels",
     "ComparedVectors",
     "Comparison",
     "Conflict",

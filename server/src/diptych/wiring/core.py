@@ -120,6 +120,7 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         collections=collections,
         rows=records.rows,
         vectors=records.vectors,
+        labels=adapters.labels,
         versions=versions,
         min_overlap=plan.min_overlap,
         max_search_s=plan.max_search_s,

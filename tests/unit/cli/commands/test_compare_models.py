@@ -45,9 +45,13 @@ def test_table_and_queries_are_printed(run: RunCommand, api: FakeApi, capsys: Ca
         lines[2]
         == "tiny/5 (fp32) reproduces its golden outputs on the server: every cosine is at least 0.99999"
     )
-    assert lines[4] == "queries that change most in pets"
-    assert lines[6].split() == ["0.5", "a", "<b>", "&", "c", "tom,", "rex", "rex,", "<i>"]
-    assert lines[7].split() == ["0.5", "image", "rex", "tom,", "kit", "kit,", "gone"]
+    assert lines[4].split() == [
+        "collection", "label", "set", "reviewed", "old", "agrees", "new", "agrees", "gained", "lost",
+    ]  # fmt: skip
+    assert lines[5].split() == ["pets", "kind", "200", "180", "150", "5", "35", "agrees", "less"]
+    assert lines[7] == "queries that change most in pets"
+    assert lines[9].split() == ["0.5", "a", "<b>", "&", "c", "tom,", "rex", "rex,", "<i>"]
+    assert lines[10].split() == ["0.5", "image", "rex", "tom,", "kit", "kit,", "gone"]
     assert asked(api) == [{"against": "4", "against_model": "tiny"}]
 
 

@@ -50,12 +50,29 @@ class ChangedQuery:
 
 
 @dataclass(frozen=True)
+class ComparedLabels:
+    """On how many of the `n` reviewed images of a label set both versions agree with people.
+
+    `n_gained`: the new version alone agrees; `n_lost`: the old one alone. `agrees_less`: more are lost than
+    chance explains.
+    """
+
+    label_set: str
+    n: int
+    n_agree_old: int
+    n_agree_new: int
+    n_gained: int
+    n_lost: int
+    agrees_less: bool
+
+
+@dataclass(frozen=True)
 class CollectionComparison:
     """What changes in one collection. `old` is None if nothing served yet.
 
     `coverage`: of the images that the old vectors find, the share that has new ones.
     `overlap_at_10`: the mean over `n_queries` queries, by sampled images and by their names. `changed`: those
-    that change most.
+    that change most. `labels`: of label sets with reviewed images.
     """
 
     collection: str
@@ -66,6 +83,7 @@ class CollectionComparison:
     n_queries: int = 0
     overlap_at_10: float | None = None
     changed: tuple[ChangedQuery, ...] = ()
+    labels: tuple[ComparedLabels, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,15 @@
 """A comparison of two versions as one HTML file with its pictures: no script, nothing from elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from diptych.cli.output.comparison_table import HEADER, figures, name_of, parity_lines
+from diptych.cli.output.comparison_table import (
+    HEADER,
+    LABELS_HEADER,
+    figures,
+    label_figures,
+    name_of,
+    parity_lines,
+)
 from diptych.cli.output.html import data_uri, filled_page, html_text
 from diptych_client import ChangedQuery, CollectionComparison, Comparison
 
@@ -55,18 +62,25 @@ def _pairs(comparison: Comparison) -> list[tuple[str, str]]:
 def _summary(comparison: Comparison) -> str:
     omitted = {"old", "new"} if len(_pairs(comparison)) == 1 else set()  # the title has them
     columns = [index for index, name in enumerate(HEADER) if name not in omitted]
-    head = "".join(f'<th scope="col">{HEADER[index]}</th>' for index in columns)
-    rows = "".join(_row([figures(one)[index] for index in columns]) for one in comparison.collections)
+    table = _table(
+        [HEADER[index] for index in columns],
+        [[figures(one)[index] for index in columns] for one in comparison.collections],
+    )
+    labels = label_figures(comparison)
+    label_table = _table(LABELS_HEADER, labels) if labels else ""
     reasons = [f"The switch is refused: {reason}" for reason in comparison.unmet]
     unmet = "".join(f'<p class="unmet">{html_text(reason)}</p>' for reason in reasons)
     notes = "".join(f'\n<p class="note">{html_text(line)}.</p>' for line in parity_lines(comparison))
-    return (
-        f'<section>\n{unmet}<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f'<tbody>{rows}</tbody></table></div>\n<p class="note">{_NOTE}</p>{notes}\n</section>'
-    )
+    return f'<section>\n{unmet}{table}\n<p class="note">{_NOTE}</p>{notes}\n{label_table}</section>'
 
 
-def _row(cells: list[str]) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{one}</th>' for one in header)
+    body = "".join(map(_row, rows))
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _row(cells: Sequence[str]) -> str:
     first, *others = (html_text(one) for one in cells)
     return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{one}</td>" for one in others)}</tr>'
 

@@ -15,6 +15,8 @@ from diptych.core.collections.service import Collections
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.stored.ports import Rows, VectorRows
 from diptych.core.collections.upkeep.reembed import Pace
+from diptych.core.labels.ports import LabelRows
+from diptych.core.rollout.compared_labels import LabelComparer
 from diptych.core.rollout.comparison import (
     ChangedQuery,
     CollectionComparison,
@@ -64,7 +66,7 @@ class _Sides:
 class Comparer:
     """Compares two kinds of vectors of collections, one comparison at a time, giving way to requests.
 
-    Queries are sampled images of the collection, and their names.
+    Queries are sampled images of the collection, and their names. Labels are those of reviewed images.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Comparer:
         collections: Collections,
         rows: Rows,
         vectors: VectorRows,
+        labels: LabelRows,
         versions: Versions,
         min_overlap: float | None = None,
         max_search_s: float = MAX_SEARCH_S,
@@ -85,6 +88,7 @@ class Comparer:
         self._collections = collections
         self._rows = rows
         self._vectors = vectors
+        self._compare_labels = LabelComparer(labels, vectors)
         self._versions = versions
         self._min_overlap = min_overlap
         self._max_search_s = max_search_s
@@ -160,6 +164,7 @@ class Comparer:
                 n_queries=len(hits),
                 overlap_at_10=mean_overlap(hits),
                 changed=await self._with_ids(shown),
+                labels=await self._compare_labels(collection.number, old, new, pace),
             )
 
     async def _queries(self, keys: Keys, old: Pair, new: Pair, limit: int, pace: Pace) -> list[ComparedQuery]:

@@ -1,7 +1,7 @@
 """Results of a comparison of two versions, as plain values."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from diptych.errors import Conflict
@@ -33,12 +33,29 @@ class ChangedQuery:
 
 
 @dataclass(frozen=True)
+class ComparedLabels:
+    """On how many of the n reviewed images of a label set both sides agree with what people said.
+
+    `n_gained`: the new side alone agrees; `n_lost`: the old side alone. `agrees_less`: so many more are lost
+    than gained that chance is ruled out, by a sign test (McNemar 1947), one-sided, at 5%.
+    """
+
+    label_set: str
+    n: int
+    n_agree_old: int
+    n_agree_new: int
+    n_gained: int
+    n_lost: int
+    agrees_less: bool
+
+
+@dataclass(frozen=True)
 class CollectionComparison:
     """One collection. `old` is None where nothing serves yet, and there is nothing to compare with then.
 
     `coverage`: of the images that searches find with the old vectors, the share that has new ones.
     `overlap_at_10`: the mean over `n_queries` queries, by sampled images and by their names; None without
-    any. `changed`: those that change most.
+    any. `changed`: those that change most. `labels`: of label sets with images that were reviewed.
     """
 
     collection: str
@@ -49,6 +66,7 @@ class CollectionComparison:
     n_queries: int = 0
     overlap_at_10: float | None = None
     changed: list[ChangedQuery] = field(default_factory=list)
+    labels: list[ComparedLabels] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,8 +80,13 @@ class Comparison:
         """Return a JSON object of the same names."""
         return asdict(self)
 
+    def requiring_agreement(self) -> "Comparison":
+        """The same, with a switch refused by label sets on which the new side agrees less with people."""
+        lost = [less_agreement(one.collection, labels) for one in self.collections for labels in one.labels]
+        return replace(self, unmet=[*self.unmet, *(reason for reason in lost if reason)])
+
     def require_met(self) -> None:
-        """Raise Conflict with the overlaps that are below their bound."""
+        """Raise Conflict with what refuses the switch."""
         if self.unmet:
             raise Conflict("; ".join(self.unmet))
 
@@ -77,3 +100,15 @@ def unmet_by(one: CollectionComparison, min_overlap: float | None) -> list[str]:
         f"collection {one.collection!r}: overlap@10 of old and new is {overlap:.3f} on {one.n_queries} "
         f"queries, min_overlap is {min_overlap:g}"
     ]
+
+
+def less_agreement(collection: str, labels: ComparedLabels) -> str:
+    """A sentence if the new side agrees less with people, else an empty text."""
+    if not labels.agrees_less:
+        return ""
+    return (
+        f"collection {collection!r}, label set {labels.label_set!r}: agrees with people on "
+        f"{labels.n_agree_new} of {labels.n} reviewed images, {labels.n_agree_old} before "
+        f"({labels.n_gained} gained, {labels.n_lost} lost): activate the version again to serve it "
+        "all the same"
+    )

@@ -57,7 +57,8 @@ class RolloutParts:
 class RolloutRun:
     """Runs one rollout. `save` stores each new state; `pace` gives way to requests. `keep_bundles` keeps a
     copy of the version, in addition to the copies that are needed already. `wanted`: see ServedVersions.
-    `on_switched` is called at the switch.
+    `keeps_labels`: it fails if the version agrees less with people on their label sets. `on_switched` is
+    called at the switch.
     """
 
     parts: RolloutParts
@@ -66,6 +67,7 @@ class RolloutRun:
     pace: Callable[[], Pace]
     keep_bundles: Callable[[VersionRef], Awaitable[None]]
     wanted: str
+    keeps_labels: bool
     on_switched: Callable[["RolloutRun"], None]
     version: Shared[Version] | None = None
     _began: float = 0.0
@@ -226,6 +228,8 @@ class RolloutRun:
             require_coverage(self._moving())
             return
         comparison = await self.parts.compare(self._moving())
+        if self.keeps_labels:
+            comparison = comparison.requiring_agreement()
         await self._set("compared", comparison=comparison.as_json())
         require_coverage(self._moving())
         comparison.require_met()

@@ -103,6 +103,8 @@ class RolloutWorker:
             self._pace,
             self._keep_bundles_and,
             wanted=self.wanted,
+            # Collections that follow what serves already do not decide about it.
+            keeps_labels=rollout.target != former and not self._known.has_lost_labels(rollout.target),
             on_switched=lambda run: self._note_switch(run, former),
         )
         log.info("rollout to %s begins, %s serves", rollout.target.exact, former.exact)

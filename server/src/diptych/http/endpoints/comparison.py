@@ -55,6 +55,21 @@ class ChangedQueryResponse(BaseModel):
     new: list[str]
 
 
+class ComparedLabelsResponse(BaseModel):
+    """On how many reviewed images of a label set both versions agree with people."""
+
+    label_set: str
+    n: int = Field(description="reviewed images that have vectors of both")
+    n_agree_old: int
+    n_agree_new: int
+    n_gained: int = Field(description="images on which the new version alone agrees")
+    n_lost: int = Field(description="images on which the old version alone agrees")
+    agrees_less: bool = Field(
+        description="more are lost than chance explains: one-sided sign test at 5%. A rollout fails by it, "
+        "unless one to this version has failed by it before"
+    )
+
+
 class CollectionComparisonResponse(BaseModel):
     """What changes in one collection."""
 
@@ -68,6 +83,7 @@ class CollectionComparisonResponse(BaseModel):
     n_queries: int = Field(description="sampled images, and their names")
     overlap_at_10: float | None = Field(description="mean over all queries; null without any")
     changed: list[ChangedQueryResponse] = Field(description="queries that change most, these first")
+    labels: list[ComparedLabelsResponse] = Field([], description="label sets with reviewed images, by name")
 
 
 _EXAMPLE_SIDE = {"model": "mine", "version": 3, "precision": "fp32", "golden_cosine_min": 0.9999}
@@ -88,6 +104,17 @@ EXAMPLE_COMPARISON = {
                     "overlap": 0.5,
                     "old": ["cat", "rocket"],
                     "new": ["cat", "kitten"],
+                }
+            ],
+            "labels": [
+                {
+                    "label_set": "kind",
+                    "n": 200,
+                    "n_agree_old": 180,
+                    "n_agree_new": 186,
+                    "n_gained": 9,
+                    "n_lost": 3,
+                    "agrees_less": False,
                 }
             ],
         }

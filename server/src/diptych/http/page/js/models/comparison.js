@@ -38,7 +38,7 @@ export function Comparison({ name, version, against }) {
         <${Changed} key=${one.collection} collection=${one} version=${version} against=${against}/>`)}`}`;
 }
 
-/** One row a collection. */
+/** One row a collection, and one a label set that was reviewed. */
 export function Quality({ comparison }) {
   if (!comparison.collections.length) return null;
   return html`
@@ -59,6 +59,42 @@ export function Quality({ comparison }) {
               <td class="number">${count(n)}</td>
               <td class="number">${percent(coverage)}</td>
               <td class="number">${overlap === null ? "" : percent(overlap)}</td>
+            </tr>`)}
+        </tbody>
+      </table>
+    </div>
+    <${Labels} comparison=${comparison}/>`;
+}
+
+function Labels({ comparison }) {
+  const rows = comparison.collections.flatMap(({ collection, labels }) =>
+    labels.map((one) => ({ collection, ...one })));
+  if (!rows.length) return null;
+  return html`
+    <div class="table-frame">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Label set</th>
+            <th scope="col" class="number">Reviewed</th>
+            <th scope="col" class="number">Old agrees</th>
+            <th scope="col" class="number">New agrees</th>
+            <th scope="col" class="number">Gained</th>
+            <th scope="col" class="number">Lost</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${rows.map((one) => html`
+            <tr key=${`${one.collection} ${one.label_set}`}>
+              <th scope="row">
+                ${one.label_set} of ${one.collection}
+                ${one.agrees_less && html`${" "}<span class="tag bad">agrees less</span>`}
+              </th>
+              <td class="number">${count(one.n)}</td>
+              <td class="number">${percent(one.n_agree_old / one.n)}</td>
+              <td class="number">${percent(one.n_agree_new / one.n)}</td>
+              <td class="number">${count(one.n_gained)}</td>
+              <td class="number">${count(one.n_lost)}</td>
             </tr>`)}
         </tbody>
       </table>
