@@ -398,8 +398,10 @@ def test_export_has_each_label_of_each_image(client: TestClient, images: str) ->
     assert [row["id"] for row in rows] == sorted(COLOURS)
     assert (rows[0]["labels"], rows[0]["by"], len(rows[0]["proposed"])) == ([], "person", 3)
     assert (rows[1]["model"], rows[1]["version"]) == ("tiny", 1)
+    stored = client.get("/collections/pets/images/green").json()
+    assert (rows[1]["id"], rows[1]["sha256"]) == ("green", stored["sha256"])
     table = client.get(f"{KIND}/export", params={"format": "csv"}).text.splitlines()
-    assert table[0] == "id,label,score,margin,by,model,version"
+    assert table[0] == "id,label,score,margin,by,model,version,sha256"
     assert [line.split(",")[:2] for line in table[1:]] == [
         [row["id"], label] for row in rows for label in row["labels"] or [""]
     ]

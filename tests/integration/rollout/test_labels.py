@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from diptych.core.labels import service
 from diptych.core.labels.label_set import Definition, Label, NewVerdict
 from diptych.core.labels.service import LabelPage, LabelQuery
 from integration.store_parts import COLOURS, Opened, Run, add_colours
@@ -40,6 +41,36 @@ def test_labels_follow_a_rollout_and_come_back_without_encoding(run: Run) -> Non
         for page in (first, second):
             (red,) = (image for image in page.images if image.id == "red")
             assert (red.assignment.labels, red.assignment.proposed) == ((), ("red",))
+
+    run(story)
+
+
+def test_export_goes_on_with_the_labels_of_its_beginning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "EXPORTED_AT_ONCE", 1)
+
+    async def change(opened: Opened) -> None:
+        await opened.label_sets.put("default", "kind", Definition((Label("thing"),)), drops=True)
+
+    async def roll_over(opened: Opened) -> None:
+        await opened.activate(TINY, 2)
+
+    async def drop(opened: Opened) -> None:
+        await opened.label_sets.drop("default", "kind")
+
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.label_sets.put("default", "kind", KIND)
+        whole = [one async for one in opened.label_sets.export("default", "kind", LabelQuery())]
+        assert len(whole) == len(COLOURS)
+        for meanwhile in (roll_over, drop):
+            pages = opened.label_sets.export("default", "kind", LabelQuery())
+            begun = [await anext(pages)]
+            await change(opened)
+            await meanwhile(opened)
+            assert [*begun, *[one async for one in pages]] == whole
+            if meanwhile is roll_over:
+                await opened.activate(TINY, 1)
+                await opened.label_sets.put("default", "kind", KIND)
 
     run(story)
 

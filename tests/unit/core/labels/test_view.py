@@ -38,6 +38,8 @@ def test_word_of_a_person_counts_where_the_model_has_no_vector() -> None:
     assert found.keys_of(["cat"]).tolist() == [1, 3]
     assert found.keys_of([None]).tolist() == [7]
     assert found.assignments([3])[3].labels == ("cat",)
+    assert sorted(found.assignments([9, 0, 5, 3, 4])) == [3, 5]
+    assert found.assignments([]) == {}
     assert (found.n_images, found.n_reviewed, found.counts()) == (4, 2, [2, 1])
     assert list(found.judged()) == []
     assert found.uncertain(None)[1].tolist() == [5, 1]

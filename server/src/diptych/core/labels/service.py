@@ -2,7 +2,7 @@
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from diptych.core.labels.review import Proposals, Review
 from diptych.core.labels.threshold import Threshold
 from diptych.core.labels.view import Assignment, LabelView
 from diptych.core.serving.snapshot import Serving
-from diptych.core.types import Keys, ModelInfo
+from diptych.core.types import ImageRecord, Keys, ModelInfo
 from diptych.errors import InvalidValue
 
 EXPORTED_AT_ONCE = 1_000
@@ -59,9 +59,10 @@ class LabelSetReport:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """The id of an image and its labels."""
+    """The id of an image, the sha256 of its bytes, and its labels."""
 
     id: str
+    sha256: str
     assignment: Assignment
 
 
@@ -206,13 +207,8 @@ class LabelSets:
     ) -> LabelPage:
         records = await self._rows.page(c, after, limit + 1, None if keys is None else KeyIn(keys))
         page = records[:limit]
-        by_id = await self._rows.keys(c, [one.id for one in page])
-        found = await self._rows.by_key(by_id)
-        assignments = view.assignments(by_id)
-        images = sorted(
-            (LabelledImage(found[key].id, one) for key, one in assignments.items() if key in found),
-            key=lambda image: image.id,
-        )
+        found = await self._rows.by_key(await self._rows.keys(c, [one.id for one in page]))
+        images = await asyncio.to_thread(_labelled, view, found, sorted(found, key=lambda key: found[key].id))
         return LabelPage(
             images,
             page[-1].id if len(records) > limit else None,
@@ -228,14 +224,24 @@ class LabelSets:
             is_later = (margins > margin) | ((margins == margin) & (keys > key))
         chosen = np.flatnonzero(is_later)[: query.limit + 1]
         page = keys[chosen[: query.limit]].tolist()
-        found, assignments = await self._rows.by_key(page), view.assignments(page)
+        found = await self._rows.by_key(page)
         last = chosen[query.limit - 1] if len(chosen) > query.limit else None
         return LabelPage(
-            [LabelledImage(found[key].id, assignments[key]) for key in page if key in found],
+            await asyncio.to_thread(_labelled, view, found, page),
             None if last is None else f"{float(margins[last])!r}_{keys[last]}",
             len(keys),
             view.model,
         )
+
+
+def _labelled(view: LabelView, found: Mapping[int, ImageRecord], keys: Sequence[int]) -> list[LabelledImage]:
+    """The images with these keys, in order, that are found and have labels."""
+    assignments = view.assignments(keys)
+    return [
+        LabelledImage(found[key].id, found[key].sha256, assignments[key])
+        for key in keys
+        if key in found and key in assignments
+    ]
 
 
 async def _chosen(view: LabelView, label: str | None) -> Keys | None:

@@ -99,8 +99,10 @@ class LabelView:
 
     def assignments(self, keys: Sequence[int]) -> dict[int, Assignment]:
         """The labels of those of these images that have a vector or a person's label, by key."""
-        wanted = np.intersect1d(self.keys, np.array(keys, np.int64))
-        places = np.searchsorted(self.keys, wanted)
+        wanted = np.unique(np.array(keys, np.int64))
+        places = np.searchsorted(self.keys, wanted)  # a pass over all keys for each page would be quadratic
+        is_there = np.append(self.keys, NONE)[places] == wanted
+        wanted, places = wanted[is_there], places[is_there]
         of = zip(
             wanted.tolist(),
             self._proposed(wanted),

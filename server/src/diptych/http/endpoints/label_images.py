@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal, Protocol, Self
 
@@ -245,18 +246,22 @@ class LabelledImagePage(BaseModel):
 router = APIRouter(tags=["labels"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _SET = "/collections/{collection}/label-sets/{label_set}"
 _JSON_LINES, _CSV = "application/jsonl", "text/csv"
-_COLUMNS = ("id", "label", "score", "margin", "by", "model", "version")
+_COLUMNS = ("score", "margin", "by", "model", "version", "sha256")  # of CSV, after id and label
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_SHA256 = "f0c2d4e6a8b19375c0d1e2f3a4b5968778695a4b3c2d1e0f9182736455463728"
 _EXPORT: Responses = {
     200: {
         "content": {
             _JSON_LINES: {
                 "schema": {"type": "string"},
                 "example": '{"id":"cat","labels":["cat"],"by":"model","proposed":["cat"],"score":0.97,'
-                '"margin":0.94,"model":"everyday","version":1}\n',
+                '"margin":0.94,"model":"everyday","version":1,'
+                f'"sha256":"{_SHA256}"}}\n',
             },
             _CSV: {
                 "schema": {"type": "string"},
-                "example": "id,label,score,margin,by,model,version\ncat,cat,0.97,0.94,model,everyday,1\n",
+                "example": "id,label,score,margin,by,model,version,sha256\n"
+                f"cat,cat,0.97,0.94,model,everyday,1,{_SHA256}\n",
             },
         }
     }
@@ -359,52 +364,41 @@ async def withdraw_verdict(
     return json_response(request, VerdictResponse.of(verdict))
 
 
-class _ExportedImage(BaseModel):
+def _exported(image: LabelledImage, model: ModelInfo) -> dict[str, Any]:
     """A line of the export as JSON Lines."""
-
-    id: str
-    labels: Sequence[str]
-    by: Literal["model", "person"]
-    proposed: Sequence[str]
-    score: float
-    margin: float
-    model: str
-    version: int
-
-
-def _exported(image: LabelledImage, model: ModelInfo) -> _ExportedImage:
     found = image.assignment
-    return _ExportedImage(
-        id=image.id,
-        labels=found.labels,
-        by="model" if found.verdict is None else "person",
-        proposed=found.proposed,
-        score=found.score,
-        margin=found.margin,
-        model=model.name,
-        version=model.version,
-    )
+    return {
+        "id": image.id,
+        "labels": found.labels,
+        "by": "model" if found.verdict is None else "person",
+        "proposed": found.proposed,
+        "score": found.score,
+        "margin": found.margin,
+        "model": model.name,
+        "version": model.version,
+        "sha256": image.sha256,
+    }
 
 
-def _json_lines(images: Sequence[_ExportedImage], *, is_first: bool) -> str:
-    return "".join(f"{image.model_dump_json()}\n" for image in images)
+def _json_lines(images: Sequence[dict[str, Any]], *, is_first: bool) -> str:
+    return "".join(f"{_encode(image)}\n" for image in images)
 
 
-def _rows(images: Sequence[_ExportedImage], *, is_first: bool) -> str:
+def _rows(images: Sequence[dict[str, Any]], *, is_first: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if is_first:
-        writer.writerow(_COLUMNS)
+        writer.writerow(["id", "label", *_COLUMNS])
     for one in images:
-        for label in one.labels or [""]:
-            writer.writerow([one.id, label, one.score, one.margin, one.by, one.model, one.version])
+        others = [one[name] for name in _COLUMNS]
+        writer.writerows([one["id"], label, *others] for label in one["labels"] or [""])
     return text.getvalue()
 
 
 class _Write(Protocol):
     """Writes images as text; `is_first`: nothing was written before."""
 
-    def __call__(self, images: Sequence[_ExportedImage], *, is_first: bool) -> str: ...
+    def __call__(self, images: Sequence[dict[str, Any]], *, is_first: bool) -> str: ...
 
 
 async def _stream(first: LabelPage, pages: AsyncIterator[LabelPage], write: _Write) -> AsyncIterator[str]:
