@@ -167,10 +167,14 @@ def test_labels_are_put_corrected_exported_and_taken_back(
     assert shown[5] == "1 of them drawn at random: it is right on 0 (0.00, 95% 0.00 to 0.79)"
     assert shown[6] == f"  1 of none proposed as {first['labels'][0]}"
     assert labels("export", "kind", tmp_path / "all.csv").stdout == f"{tmp_path / 'all.csv'}: 2 lines\n"
+    assert (
+        labels("export", "kind", tmp_path / "all.parquet").stdout == f"{tmp_path / 'all.parquet'}: 2 lines\n"
+    )
     withdrawn = labels("set", "kind", first["id"], "--withdraw").stdout
     assert withdrawn == f"{first['id']}: none of the labels by anyone is withdrawn\n"
-    taken = labels("import", "kind", tmp_path / "all.csv")
-    assert taken.stdout == "kind: 1 stored, 0 of them in place of another, 1 of a model left out\n"
+    for name in ("all.csv", "all.parquet"):
+        taken = labels("import", "kind", tmp_path / name)
+        assert taken.stdout == "kind: 1 stored, 0 of them in place of another, 1 of a model left out\n"
     (tmp_path / "more.jsonl").write_text(
         json.dumps({"id": first["id"], "label": "red"}) + "\n" + json.dumps({"id": "no", "label": "red"})
     )

@@ -19,6 +19,6 @@ def test_unreadable_file_is_named_once_without_an_error_number(tmp_path: Path) -
 
 
 def test_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "cat.png").write_bytes(b"ab\xff")
-    with pytest.raises(InvalidValue, match=r"is not UTF-8: invalid start byte at byte 2$"):
+    (tmp_path / "cat.png").write_bytes(b"a\n\xff")
+    with pytest.raises(InvalidValue, match=r"is not UTF-8: invalid start byte at byte 2, in line 2$"):
         read_lines(tmp_path / "cat.png")

@@ -3,9 +3,10 @@
 Loads no model runtime, so that these commands start at once; loads pyarrow only for Parquet files.
 """
 
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diptych.adapters.backup.create import back_up
 from diptych.adapters.backup.data_folder import check as check_data_folder
@@ -24,9 +25,11 @@ __all__ = [
     "check_data_folder",
     "open_parquet_export",
     "open_parquet_file",
+    "read_label_parquet",
     "require_parquet",
     "restore_backup",
     "verify_backup",
+    "write_label_parquet",
 ]
 
 
@@ -55,3 +58,22 @@ def open_parquet_file(file: Path, *, with_images: bool) -> "ParquetReader":
     from diptych.adapters.parquet import ParquetReader  # noqa: PLC0415 - needs pyarrow
 
     return ParquetReader(file, with_images=with_images)
+
+
+def write_label_parquet(file: Path, lines: Iterable[bytes]) -> int:
+    """Write lines of JSON, of an export of labels, as a Parquet file; return how many.
+
+    Raises ConfigError, OSError.
+    """
+    require_parquet()
+    from diptych.adapters.label_parquet import write_labels  # noqa: PLC0415 - needs pyarrow
+
+    return write_labels(file, lines)
+
+
+def read_label_parquet(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file of labels. Raises ConfigError, and InvalidValue naming the file."""
+    require_parquet()
+    from diptych.adapters.label_parquet import read_labels  # noqa: PLC0415 - needs pyarrow
+
+    return read_labels(file)

@@ -1,11 +1,15 @@
 """Files of labels: definitions, and labels of images as other programs have them."""
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from diptych.cli.transfer.label_files import read_given_labels, read_labels
 from diptych.errors import InvalidValue
+from diptych.wiring.data_folders import write_label_parquet
 from diptych_client import Label
 
 
@@ -59,6 +63,13 @@ def test_what_a_model_said_is_left_out(tmp_path: Path) -> None:
         (['{"id": "a", "label": 3}'], ":1"),
         (['{"id": "a", "label": {}}'], ":1"),
         (['{"id": "a", "labels": "cat"}'], ":1"),
+        (['{"id": "", "label": "cat"}'], ":1"),
+        (['{"id": "a", "label": "cat"}', '["a", "cat"]'], ":2"),
+        (["{" * 100_000], ":1"),
+        (["id,label", "a,cat", "b,cat, dog"], ":3"),
+        (["id,label", "a,cat", '"b,dog', "c,dog"], ":3"),
+        (["id,label", '"a\nb",cat', 'b,"dog"s'], ":4"),
+        (["id,label", "a,\0cat"], ":2"),
     ],
 )
 def test_wrong_line_is_named(tmp_path: Path, lines: list[str], where: str) -> None:
@@ -66,6 +77,86 @@ def test_wrong_line_is_named(tmp_path: Path, lines: list[str], where: str) -> No
     with pytest.raises(InvalidValue) as refused:
         read_given_labels(file)
     assert refused.value.item == f"{file}{where}"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"id,label\na,cat\nb,Stra\xdfe\n", r"labels: is not UTF-8: .* at byte 21, in line 3"),
+        (b"id,label\na,cat\n" + "b,dog\n".encode("utf-16-le"), r"labels:3: has a NUL character"),
+        (b"id;label\na;cat\n", r"labels: needs the columns id and label .*: it has 'id;label'"),
+        (b"id,label\na,b,c\n", r"labels:2: 'a,b,c' has 3 cells, the first line has 2: put quotes around"),
+        (b'id,label\n"a,cat\n', r"labels:2: is not CSV: unexpected end of data; the row begins there"),
+        (b"id,label\na," + b"x" * 10_000_000, r"labels:2: is not CSV: field larger than .* \(131072\)"),
+        (
+            b'{"id": "' + b"x" * 10_000_000 + b'", "label": "cat"}',
+            r"labels:1: has 10,000,026 characters, the limit is 1,000,000",
+        ),
+        (b'{"id": "a", "label": 3}', r"labels:1: \[3\]: a label must be a text"),
+        (b'{"id": "a", "label: "' + b"x" * 900_000, r"labels:1: '{\"id\": \"a\", \"label: \"x+… is not JSON"),
+    ],
+    ids=[
+        "Latin-1",
+        "UTF-16",
+        "semicolons",
+        "comma",
+        "quote",
+        "long cell",
+        "long line",
+        "number",
+        "half",
+    ],
+)
+def test_error_names_the_line_the_value_and_the_limit(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "labels"
+    file.write_bytes(content)
+    with pytest.raises(InvalidValue, match=said) as refused:
+        read_given_labels(file)
+    assert len(str(refused.value)) < len(str(file)) + 250
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_those_of_any_system_and_nowhere_else(tmp_path: Path, end: str) -> None:
+    odd = "a\u2028b\x85c\x0bd"
+    file = tmp_path / "labels"
+    file.write_bytes(end.join(["id,label", f"a,{odd}", "", f'b,"{odd}"', ""]).encode())
+    assert read_given_labels(file).labels == {"a": [odd], "b": [odd]}
+    lines = [json.dumps({"id": id, "label": odd}, ensure_ascii=False) for id in "ab"]
+    file.write_bytes(end.join([*lines, ""]).encode())
+    assert read_given_labels(file).labels == {"a": [odd], "b": [odd]}
+
+
+def test_parquet_of_an_export_and_of_another_program_is_read(tmp_path: Path) -> None:
+    line = {
+        "proposed": ["cat"],
+        "score": 0.5,
+        "margin": 0.25,
+        "model": "tiny",
+        "version": 1,
+        "sha256": "f" * 64,
+    }
+    rows = [
+        {"id": "a", "labels": ["cat", "dog"], "by": "person", **line},
+        {"id": "b", "labels": [], "by": "person", **line},
+        {"id": "c", "labels": ["cat"], "by": "model", **line},
+    ]
+    file = tmp_path / "labels.parquet"
+    assert write_label_parquet(file, [json.dumps(row).encode() for row in rows]) == 3
+    assert pq.read_table(file).to_pylist() == rows
+    found = read_given_labels(file)
+    assert (found.labels, found.n_of_model) == ({"a": ["cat", "dog"], "b": []}, 1)
+    pq.write_table(pa.table({"label": ["cat", None], "more": [1, 2], "id": ["a", "b"]}), file)
+    assert read_given_labels(file).labels == {"a": ["cat"], "b": []}
+
+
+def test_parquet_that_is_none_or_has_other_columns_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "labels.parquet"
+    file.write_bytes(b"id,label\n")
+    with pytest.raises(InvalidValue, match=r"labels\.parquet: cannot be read as Parquet"):
+        read_given_labels(file)
+    pq.write_table(pa.table({"id": ["a"], "class": ["cat"]}), file)
+    with pytest.raises(InvalidValue, match=r"labels\.parquet, row 1: {'id': 'a'} must have"):
+        read_given_labels(file)
 
 
 def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_first_column(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`diptych labels`: sort the images of a collection by labels that stay, and correct them."""
 
 import argparse
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -9,8 +10,9 @@ from diptych.cli.arguments import add_collection_argument, add_server_arguments,
 from diptych.cli.output.console import Align, cell, err, out, out_json, out_table
 from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.remote import run_with_client
-from diptych.cli.transfer.label_files import label_of, read_given_labels, read_labels
+from diptych.cli.transfer.label_files import PARQUET, label_of, read_given_labels, read_labels
 from diptych.errors import InvalidValue
+from diptych.wiring.data_folders import require_parquet, write_label_parquet
 from diptych_client import Accuracy, Agreement, Client, GivenVerdicts, LabelledImage, LabelThreshold
 
 AT_ONCE = 1_000  # verdicts in one request
@@ -106,7 +108,8 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="FILE.csv is CSV, any other JSON Lines")
+    what = "FILE.csv is CSV, FILE.parquet Parquet, any other JSON Lines"
+    parser.add_argument("file", type=Path, metavar="FILE", help=what)
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
@@ -114,8 +117,8 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         "file",
         type=existing_path,
         metavar="FILE",
-        help="CSV with the columns id and label, or JSON Lines with these keys; rows of an export that a "
-        "model made are left out",
+        help="CSV with the columns id and label, JSON Lines with these keys, or FILE.parquet with these "
+        "columns; rows of an export that a model made are left out",
     )
 
 
@@ -289,13 +292,20 @@ def _said(labels: tuple[str, ...]) -> str:
 
 def _export(args: argparse.Namespace, client: Client) -> int:
     require_writable(args.file)
-    kind: Literal["csv", "jsonl"] = "csv" if args.file.suffix.lower() == ".csv" else "jsonl"
+    suffix = args.file.suffix.lower()
+    kind: Literal["csv", "jsonl"] = "csv" if suffix == ".csv" else "jsonl"
+    if suffix == PARQUET:
+        require_parquet()
     payload = client.export_labels(args.collection, args.name, format=kind)
     with writing(args.file):
-        args.file.write_bytes(payload)
+        if suffix == PARQUET:
+            write_label_parquet(args.file, io.BytesIO(payload))
+        else:
+            args.file.write_bytes(payload)
     n_lines = payload.count(b"\n") - (kind == "csv")
     if args.json:
-        out_json({"file": str(args.file), "format": kind, "n_lines": n_lines})
+        written = "parquet" if suffix == PARQUET else kind
+        out_json({"file": str(args.file), "format": written, "n_lines": n_lines})
     else:
         out(f"{args.file}: {n_lines} lines")
     return 0
@@ -332,7 +342,7 @@ def _n_replaced(given: GivenVerdicts) -> int:
 
 def _note_unknown(ids: Any) -> None:
     for id in ids[:N_SHOWN]:
-        err(f"not there: {id}")
+        err(f"not there: {id[:140]}")
     if len(ids) > N_SHOWN:
         err(f"not there: {len(ids) - N_SHOWN} more")
 

@@ -1,15 +1,21 @@
 """Files of labels: definitions of label sets, and labels of images as other programs have them."""
 
 import csv
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diptych.cli.text_reader import read_lines
+from diptych.cli.text_reader import read_lines, read_text
 from diptych.errors import InvalidValue
+from diptych.wiring.data_folders import read_label_parquet
 from diptych_client import Label
+
+PARQUET = ".parquet"
+MAX_LINE_CHARS = 1_000_000  # of JSON
+MAX_SHOWN_CHARS = 80  # of a value in an error
 
 
 @dataclass
@@ -40,44 +46,89 @@ def read_labels(file: Path) -> list[Label]:
 
 
 def read_given_labels(file: Path) -> GivenLabels:
-    """Read the labels of images: CSV with the columns `id` and `label`, or JSON Lines with these keys.
+    """Read the labels of images: CSV with the columns `id` and `label`, JSON Lines with these keys, Parquet.
 
-    A line of JSON may have a list `labels` in place of a `label`; null, an empty text or list is none. Raises
-    InvalidValue naming file and line.
+    The last two may have a list `labels` in place of a `label`; null, an empty text or list is none. Raises
+    InvalidValue naming file, line and value; ConfigError if Parquet cannot be read here.
     """
-    lines, found = read_lines(file), GivenLabels()
-    first = next((line for line in lines if line.strip()), "")
-    if first.lstrip().startswith("{"):
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                _add_json(found, line, f"{file}:{number}")
+    found = GivenLabels()
+    if file.suffix.lower() == PARQUET:
+        for number, row in enumerate(read_label_parquet(file), 1):
+            _add(found, row, f"{file}, row {number}")
         return found
-    rows = csv.DictReader(lines)
-    if not {"id", "label"} <= set(rows.fieldnames or ()):
-        raise InvalidValue(
-            "needs the columns id and label in its first line, or a JSON object a line", str(file)
-        )
-    for row in rows:
-        id, label = row["id"], row["label"]
-        if not id or label is None:
-            raise InvalidValue("has no id or no label", f"{file}:{rows.line_num}")
-        found.add(id, [label] if label else [], row.get("by"))
+    text = read_text(file)
+    if (nul := text.find("\0")) >= 0:
+        line = text.count("\n", 0, nul) + 1
+        raise InvalidValue("has a NUL character: it must be text in UTF-8", f"{file}:{line}")
+    rows = _json_rows if text.lstrip().startswith("{") else _csv_rows
+    for number, row in rows(text, file):
+        _add(found, row, f"{file}:{number}")
     return found
 
 
-def _add_json(found: GivenLabels, line: str, where: str) -> None:
+def _json_rows(text: str, file: Path) -> Iterator[tuple[int, Any]]:
+    """The objects of JSON Lines, each with the number of its line."""
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):  # no line ends within a text
+        where = f"{file}:{number}"
+        if len(line) > MAX_LINE_CHARS:
+            raise InvalidValue(f"has {len(line):,} characters, the limit is {MAX_LINE_CHARS:,}", where)
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
+            raise InvalidValue(f"{_cut(line.strip())} is not JSON: {reason}", where) from None
+
+
+def _csv_rows(text: str, file: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of CSV by the names of the first one, each with the number of the line where it begins."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header, line = list[str](), 1
     try:
-        row: Any = json.loads(line)
-    except ValueError as error:
-        raise InvalidValue(f"is not JSON: {error}", where) from None
+        for row in rows:
+            where, number, line = f"{file}:{line}", line, rows.line_num + 1
+            if not header:
+                header = _checked_header(row, file)
+            elif row and len(row) != len(header):
+                counts = f"{len(row)} cells, the first line has {len(header)}"
+                raise InvalidValue(f"{_cut(','.join(row))} has {counts}: put quotes around commas", where)
+            elif row:
+                yield number, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise InvalidValue(f"is not CSV: {error}; the row begins there", f"{file}:{line}") from None
+    if not header:
+        _checked_header([], file)
+
+
+def _checked_header(names: list[str], file: Path) -> list[str]:
+    if not {"id", "label"} <= set(names):
+        raise InvalidValue(
+            f"needs the columns id and label in its first line, or a JSON object a line: it has "
+            f"{_cut(','.join(names))}",
+            str(file),
+        )
+    return names
+
+
+def _add(found: GivenLabels, row: Any, where: str) -> None:
+    """Add a row with an `id`, and a `label` or `labels`. Raises InvalidValue naming it."""
     if (
         not isinstance(row, dict)
         or not isinstance(row.get("id"), str)
+        or not row["id"]
         or not {"label", "labels"} & row.keys()
     ):
-        raise InvalidValue('must be an object with "id", and "label" or "labels"', where)
+        raise InvalidValue(f'{_cut(row)} must have an "id", and "label" or "labels"', where)
     label = row.get("label")
     labels = row.get("labels", [] if label is None or label == "" else [label])
+    labels = [] if labels is None else labels
     if not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
-        raise InvalidValue("a label must be a text", where)
+        raise InvalidValue(f"{_cut(labels)}: a label must be a text", where)
     found.add(row["id"], labels, row.get("by"))
+
+
+def _cut(value: object) -> str:
+    """The beginning of a value, as it is written."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
