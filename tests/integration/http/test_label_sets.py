@@ -1,7 +1,9 @@
 """Label sets over HTTP: what images are labelled with, and what people say of them."""
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +375,38 @@ def test_wrong_verdict_is_named(client: TestClient, images: str, verdict: Any, i
     refused = say(client, verdict)
     assert (refused.status_code, refused.json()["item"]) == (422, item), refused.json()
     assert client.get(KIND).json()["n_reviewed"] == 0
+
+
+def test_of_two_reviewers_at_once_the_later_word_stands_and_both_are_told(tmp_path: Path) -> None:
+    root, n_rounds, meet = {"X-API-Key": "correct horse"}, 10, threading.Barrier(2, timeout=30)
+    said = {name: [f"{name} {n}" for n in range(n_rounds)] for name in ("ann", "bob")}
+    with running_app(tmp_path, api_key="correct horse") as client:
+        client.headers.update(root)
+        assert client.post("/collections", json={"name": "pets"}).status_code == 201
+        items = [{"id": "red"}]
+        assert add_images(client, "/collections/pets/images", picture("red"), items=items).status_code == 200
+        assert put(client, [*said["ann"], *said["bob"]]).status_code == 200
+
+        def review(name: str) -> list[Any]:
+            made = client.post("/keys", json={"name": name, "scopes": ["write"], "collections": None})
+            headers, given = {"X-API-Key": made.json()["key"]}, []
+            for label in said[name]:
+                meet.wait()
+                body = {"verdicts": [{"id": "red", "label": label}]}
+                given += client.post(f"{KIND}/verdicts", json=body, headers=headers).json()["verdicts"]
+            return given
+
+        with ThreadPoolExecutor(2) as threads:
+            given = [one for of_one in threads.map(review, said) for one in of_one]
+        (image,) = client.get(f"{KIND}/images").json()["images"]
+    before = {one["labels"][0]: one["before"] for one in given}
+    history, verdict = list[str](), image["verdict"]
+    while verdict is not None:  # from what stands back to the first word
+        (label,) = verdict["labels"]
+        assert verdict["by"] == label.split()[0]
+        history.append(label)
+        verdict = before[label]
+    assert sorted(history) == sorted([*said["ann"], *said["bob"]])
 
 
 def test_set_that_is_gone_is_not_found(client: TestClient, images: str) -> None:
