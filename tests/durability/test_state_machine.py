@@ -333,7 +333,13 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def run_machine(tmp_path: Path, n_examples: int, n_steps: int, min_rows: int | None = None) -> None:
+def run_machine(
+    tmp_path: Path,
+    n_examples: int,
+    n_steps: int,
+    min_rows: int | None = None,
+    machine: type[Images] = Images,
+) -> None:
     for seed, (name, _) in enumerate(VERSIONS):
         write_tiny_bundle(tmp_path, name, seed=seed)
     Images.model_repo, Images.min_rows = tmp_path, min_rows
@@ -344,7 +350,7 @@ def run_machine(tmp_path: Path, n_examples: int, n_steps: int, min_rows: int | N
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
-    run_state_machine_as_test(Images, settings=checks)
+    run_state_machine_as_test(machine, settings=checks)
 
 
 def test_collections_behave_as_a_dictionary(tmp_path: Path) -> None:
