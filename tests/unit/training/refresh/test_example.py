@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from diptych_training.refresh.example import SYMBOLS, main
+from diptych_training.refresh.example import N_KINDS, SYMBOLS, main
 
 
 def captions_of(folder):
@@ -16,4 +16,10 @@ def test_every_picture_has_its_symbols_name_as_caption_and_the_symbols_come_in_t
     assert {file.stem for file in tmp_path.glob("*.png")} == captions.keys()
     assert all(name == f"{caption.replace(' ', '-')}-{name[-3:]}" for name, caption in captions.items())
     assert sorted(Counter(captions.values()).values()) == [2, 2, 2, 3, 3]
-    assert set(captions.values()) == set(SYMBOLS)
+    assert set(captions.values()) == set([*SYMBOLS][:N_KINDS])
+
+
+def test_more_kinds_of_symbols_are_drawn_where_they_are_asked_for(tmp_path):
+    assert main(["--out", str(tmp_path), "--pictures", "16", "--kinds", "8"]) == 0
+
+    assert Counter(captions_of(tmp_path).values()) == dict.fromkeys(SYMBOLS, 2)

@@ -1,6 +1,6 @@
 """`python -m diptych_training.refresh.example`: draw captioned pictures of piping symbols, to refresh with.
 
-Emoji and icons do not show these five symbols of piping diagrams, so a model of pictograms confuses them.
+Emoji and icons do not show these symbols of piping diagrams, so a model of pictograms confuses them.
 Every picture has its own colours, background, line width, size, place and angle; its caption is the name of
 the symbol.
 """
@@ -120,6 +120,39 @@ def _pressure_gauge(pen: Pen, rng: Random) -> None:
     pen.line((-0.9, -0.75), (0.9, -0.75))
 
 
+def _storage_tank(pen: Pen, rng: Random) -> None:
+    """A drum with domed ends that stands on two legs, and its level as a line."""
+    half, height = rng.uniform(0.36, 0.46), rng.uniform(0.4, 0.5)
+    top = [(x, height + 0.6 * y) for x, y in _arc((0, 0), half, 0, 180)]
+    bottom = [(x, 0.6 * y - height) for x, y in _arc((0, 0), half, 180, 360)]
+    pen.shape((half, height), *top, (-half, height), (-half, -height), *bottom, (half, -height))
+    level = rng.uniform(-0.2, 0.25)
+    pen.line((-half, level), (half, level))
+    for x in (-0.6 * half, 0.6 * half):
+        pen.line((x, -height - 0.2), (x, -0.98))
+
+
+def _strainer(pen: Pen, rng: Random) -> None:
+    """A square across the pipe, with a dashed slanted screen."""
+    half = rng.uniform(0.4, 0.5)
+    pen.shape((-half, -half), (-half, half), (half, half), (half, -half))
+    for start in (-1.0, -0.4, 0.2, 0.8):
+        end = min(start + 0.3, 1.0)
+        pen.line((start * half, -start * half), (end * half, -end * half))
+    _pipes(pen, half)
+
+
+def _electric_motor(pen: Pen, rng: Random) -> None:
+    """A circle with an M, and a shaft to its right that ends in a coupling."""
+    radius, half = rng.uniform(0.52, 0.6), rng.uniform(0.2, 0.26)
+    pen.circle((-0.2, 0), radius)
+    pen.line(
+        (-0.2 - half, -half), (-0.2 - half, half), (-0.2, -0.1), (-0.2 + half, half), (-0.2 + half, -half)
+    )
+    pen.line((radius - 0.2, 0), (0.85, 0))
+    pen.line((0.85, -0.25), (0.85, 0.25))
+
+
 def _pipes(pen: Pen, half_width: float) -> None:
     pen.line((-1, 0), (-half_width, 0))
     pen.line((half_width, 0), (1, 0))
@@ -140,7 +173,11 @@ SYMBOLS: dict[str, Callable[[Pen, Random], None]] = {
     "centrifugal pump": _centrifugal_pump,
     "heat exchanger": _heat_exchanger,
     "pressure gauge": _pressure_gauge,
+    "storage tank": _storage_tank,
+    "strainer": _strainer,
+    "electric motor": _electric_motor,
 }
+N_KINDS = 5  # symbols that are drawn unless more are asked for
 
 
 def draw_symbol(name: str, number: int, seed: int = 0) -> Image.Image:
@@ -155,13 +192,13 @@ def draw_symbol(name: str, number: int, seed: int = 0) -> Image.Image:
     return image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX)
 
 
-def draw_example(folder: Path, n_pictures: int, seed: int = 0) -> None:
-    """Write pictures and their captions, the symbols in turn: `gate-valve-001.png`, `gate-valve-001.txt`.
+def draw_example(folder: Path, n_pictures: int, seed: int = 0, n_kinds: int = N_KINDS) -> None:
+    """Write pictures and captions of the first symbols in turn: `gate-valve-001.png`, `gate-valve-001.txt`.
 
     More pictures with the same seed keep those that fewer have.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = list(SYMBOLS)
+    names = list(SYMBOLS)[:n_kinds]
     for index in range(n_pictures):
         name, number = names[index % len(names)], index // len(names) + 1
         file = folder / f"{name.replace(' ', '-')}-{number:03}.png"
@@ -177,12 +214,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the pictures")
     parser.add_argument("--pictures", type=int, default=100, metavar="N", help="in total; default 100")
+    parser.add_argument(
+        "--kinds", type=int, default=N_KINDS, choices=range(2, len(SYMBOLS) + 1), help="of symbols; default 5"
+    )
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other pictures; default 0")
     args = parser.parse_args(argv)
     if args.pictures < 1:
         parser.error(f"--pictures is {args.pictures}, must be at least 1")
-    draw_example(args.out, args.pictures, args.seed)
-    drawn = ", ".join(list(SYMBOLS)[: args.pictures])
+    draw_example(args.out, args.pictures, args.seed, args.kinds)
+    drawn = ", ".join(list(SYMBOLS)[: min(args.pictures, args.kinds)])
     sys.stdout.write(f"{args.out}: {args.pictures:,} pictures of {drawn}\n")
     return 0
 
