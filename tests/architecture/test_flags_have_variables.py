@@ -29,7 +29,10 @@ PREFERS_OTHERS = {  # to the variable
     ("diptych models compare", "--collection"),  # all collections
 }
 
-LIMITS = {("diptych keys create", "--collection")}  # what a key sees, which no variable may narrow
+WITHOUT = {
+    ("diptych keys create", "--collection"),  # what a key sees, which no variable may narrow
+    ("diptych-train refresh", "--collection"),  # a URL
+}
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -47,7 +50,7 @@ def flags() -> list[tuple[str, str]]:
         for build in (serving.build_parser, training.build_parser)
         for command in commands(build())
         for flag in command._option_string_actions
-        if flag in VARIABLES and command.prog not in BY_SETTINGS and (command.prog, flag) not in LIMITS
+        if flag in VARIABLES and command.prog not in BY_SETTINGS and (command.prog, flag) not in WITHOUT
     ]
 
 

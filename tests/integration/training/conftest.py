@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from diptych_training.cli import main
 from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.evaluate import validation
 from support.exported_once import exported_once
+from support.tiny_run import TINY_RESNET, write_shareable_dataset, write_tiny_run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +25,17 @@ def few_emoji() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "emoji_classes", lambda: emoji_classes()[:20])
         yield
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with `tiny/1`, which carries a proof set."""
+    home = tmp_path_factory.mktemp("start")
+    run = write_tiny_run(home / "runs" / "tiny", image=TINY_RESNET)
+    data = write_shareable_dataset(home / "data")
+    export = ["export", "--run", str(run), "--name", "tiny", "--data", str(data.path), "--no-optimise"]
+    assert main([*export, "--model-repo", str(home / "repo")]) == 0
+    return home / "repo"
 
 
 @pytest.fixture

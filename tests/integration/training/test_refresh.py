@@ -17,7 +17,6 @@ from diptych_training.cli import main
 from diptych_training.refresh.example import draw_example
 from diptych_training.refresh.measure import Measured, measure
 from support.default_model import DEFAULT_MODEL
-from support.tiny_run import TINY_RESNET, write_shareable_dataset, write_tiny_run
 
 pytestmark = pytest.mark.usefixtures("few_emoji")
 
@@ -40,17 +39,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     draw_example(folder, 25, seed=1)
     return folder
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with `tiny/1`, which carries a proof set."""
-    home = tmp_path_factory.mktemp("start")
-    run = write_tiny_run(home / "runs" / "tiny", image=TINY_RESNET)
-    data = write_shareable_dataset(home / "data")
-    export = ["export", "--run", str(run), "--name", "tiny", "--data", str(data.path), "--no-optimise"]
-    assert main([*export, "--model-repo", str(home / "repo")]) == 0
-    return home / "repo"
 
 
 @pytest.fixture
@@ -170,6 +158,7 @@ def test_look_trains_nothing_and_the_recipe_it_leaves_may_be_edited(command, tmp
         (["--from", "nothing"], "no model named 'nothing'"),
         (["--recipe", "nowhere.toml"], "nowhere.toml"),
         (["--set", "optim.speed=1"], "optim.speed: unknown key"),
+        (["--push"], "--push needs the URL of a server, unless --collection names one"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_one_line(command, tmp_path, capsys, change, said):

@@ -20,13 +20,15 @@ SERVER_WITHOUT_KEY = (
 )
 
 
-def add_push_flag(parser: argparse.ArgumentParser) -> None:
-    """Add `--push URL`."""
+def add_push_flag(parser: argparse.ArgumentParser, without_url: str | None = None) -> None:
+    """Add `--push URL`. The URL may be left out if `without_url` says in the help what that means."""
     parser.add_argument(
         "--push",
         metavar="URL",
-        help="then push the version to the server at this URL and wait until it serves; its API key is in "
-        f"{KEY_VARIABLE}",
+        nargs=None if without_url is None else "?",
+        const=None if without_url is None else "",
+        help=f"then push the version to the server at this URL{without_url or ''} and wait until it serves; "
+        f"its API key is in {KEY_VARIABLE}",
     )
 
 
@@ -113,19 +115,21 @@ def serve_pushed(pushed: PushedVersion, url: str, api_key: str | None, report: R
     return True
 
 
-def push_and_report(folder: Path, url: str, queries: Sequence[str] = (), report: Reporter = print) -> None:
+def push_and_report(folder: Path, url: str, queries: Sequence[str] = (), report: Reporter = print) -> bool:
     """Push with the key of the environment, and let the server serve the version; say both.
 
     Says what `queries` find on the server before and after, in the collection that answers them best, if one
-    moves with the server. Raises PushFailed.
+    moves with the server. Returns whether the version serves now. Raises PushFailed.
     """
     api_key = environment_key()
     before = _search(url, api_key, queries)
     pushed = push_version(folder, url, api_key)
     report(f"pushed to {url} as {pushed.name}/{pushed.version}")
-    if serve_pushed(pushed, url, api_key, report) and (after := _search(url, api_key, queries, list(before))):
+    serves = serve_pushed(pushed, url, api_key, report)
+    if serves and (after := _search(url, api_key, queries, list(before))):
         best = max(after, key=lambda name: _closeness(after[name]))
         report(_compared(best, before[best], after[best]))
+    return serves
 
 
 _Found = dict[str, tuple[Hit, ...]]  # by query

@@ -1,7 +1,6 @@
 """`diptych-train refresh`: teach a model one's own pictures, and publish the result as a new version."""
 
 import argparse
-import shlex
 from functools import partial
 from pathlib import Path
 
@@ -26,14 +25,17 @@ from diptych_training.flags import (
     add_overrides_flag,
     add_runs_dir_flag,
 )
-from diptych_training.paths import data_dir, model_repo
+from diptych_training.paths import data_dir
 from diptych_training.progress import Reporter
-from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
+from diptych_training.push import KEY_VARIABLE, add_push_flag, environment_key, require_server
 from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
 from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS
+from diptych_training.refresh.finish import how_to_serve, push_outcome
 from diptych_training.refresh.measure import FEW_SHIPPED
 from diptych_training.refresh.pairs.prepare import PairsOptions
-from diptych_training.refresh.refresh import Outcome, refresh
+from diptych_training.refresh.refresh import refresh
+from diptych_training.refresh.reviewed.fetch import Reviewed, fetch_reviewed
+from diptych_training.refresh.reviewed.server import Address, address_of
 from diptych_training.refresh.start import Places, RefreshOptions
 from diptych_training.stages import sigterm_as_interrupt
 
@@ -49,7 +51,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "refresh", help="teach a model your own pictures, and publish the result", description=ABOUT
     )
-    parser.add_argument("sources", metavar="PICTURES", nargs="+", help=SOURCES_HELP)
+    parser.add_argument("sources", metavar="PICTURES", nargs="*", help=SOURCES_HELP)
+    parser.add_argument(
+        "--collection",
+        metavar="URL",
+        help="in place of PICTURES: a collection of a running server, such as "
+        "http://127.0.0.1:8000/collections/pets, whose reviewed pictures are downloaded with the key in "
+        f"{KEY_VARIABLE}",
+    )
+    parser.add_argument("--label-set", metavar="SET", help="of the collection: the labels are the captions")
     parser.add_argument("--name", required=True, help="name of your model in the repository")
     parser.add_argument(
         "--from",
@@ -85,7 +95,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="store weights as float16, at half the size; default: as the version that it starts from does",
     )
     parser.add_argument("--again", action="store_true", help="train once more if it is finished")
-    add_push_flag(parser)
+    add_push_flag(parser, without_url=" (default: that of --collection)")
     _add_training_flags(parser)
     _add_pairs_flags(parser)
     parser.set_defaults(run=run)
@@ -132,38 +142,46 @@ def _add_pairs_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Refresh. Returns 0 once it is done, 130 if a signal interrupted it."""
-    places = Places(args.model_repo, args.runs_dir)
+    places, address = Places(args.model_repo, args.runs_dir), _address(args)
     _require_name(args.name)
     require_publishable("--name", args.name, args.model_repo)
-    if args.push is not None:
-        require_server(args.name, args.push, environment_key())
+    push = _push_url(args, address)
+    if push is not None:
+        require_server(args.name, push, environment_key())
     report = partial(print, flush=True)
     try:
         with sigterm_as_interrupt():
-            outcome = refresh(_options(args), places, report)
+            reviewed = None if address is None else fetch_reviewed(address, environment_key())
+            outcome = refresh(_options(args, reviewed), places, report)
     except KeyboardInterrupt:
         return _interrupted(report)
     if outcome.is_interrupted:
         return _interrupted(report)
-    published = outcome.published
-    if published is None:
-        return 0
-    if args.push is not None:
-        folder = places.repository.folder(published.name, published.version)
-        push_and_report(folder, args.push, _shown_queries(outcome), report)
-    else:
-        title, activate = f"{published.name}/{published.version}", f"{published.name} {published.version}"
-        report(
-            f"A running server of {published.name} moves to {title} by itself. Any other, or one "
-            f"whose policy is not latest: diptych models activate {activate}\n"
-            f"To start a server: {_serve_command(args)}"
-        )
+    if outcome.published is not None:
+        if push is None:
+            report(how_to_serve(outcome.published, places.model_repo))
+        else:
+            push_outcome(outcome, places, push, address, report)
     return 0
 
 
-def _shown_queries(outcome: Outcome) -> list[str]:
-    """The captions that were shown as searches, unless the refresh was finished before."""
-    return [] if outcome.measured is None else [one.query for one in outcome.measured.changes.searches]
+def _address(args: argparse.Namespace) -> Address | None:
+    """The label set whose pictures are used, None for pictures in files. Raises InvalidValue for both."""
+    if args.sources and (args.collection or args.label_set):
+        raise InvalidValue("give either PICTURES, or --collection with --label-set")
+    if args.sources:
+        return None
+    if args.collection is None or args.label_set is None:
+        raise InvalidValue("give PICTURES, or --collection with --label-set")
+    return address_of(args.collection, args.label_set)
+
+
+def _push_url(args: argparse.Namespace, address: Address | None) -> str | None:
+    """Where to push to; None: nowhere."""
+    url: str | None = args.push
+    if url == "" and address is None:
+        raise InvalidValue("--push needs the URL of a server, unless --collection names one")
+    return address.url if url == "" and address is not None else url
 
 
 def _interrupted(report: Reporter) -> int:
@@ -171,15 +189,9 @@ def _interrupted(report: Reporter) -> int:
     return INTERRUPTED
 
 
-def _serve_command(args: argparse.Namespace) -> str:
-    """The command that serves the model, as one types it: with a data folder of its own."""
-    at = "" if args.model_repo == model_repo() else f" --model-repo {shlex.quote(str(args.model_repo))}"
-    return f"diptych serve --model {args.name}{at} --data-dir ~/.local/state/diptych-{args.name}"
-
-
-def _options(args: argparse.Namespace) -> RefreshOptions:
+def _options(args: argparse.Namespace, reviewed: Reviewed | None) -> RefreshOptions:
     return RefreshOptions(
-        sources=tuple(args.sources),
+        sources=tuple(args.sources) if reviewed is None else (str(reviewed.folder),),
         name=args.name,
         start=args.start,
         pairs=PairsOptions(
@@ -201,6 +213,7 @@ def _options(args: argparse.Namespace) -> RefreshOptions:
         device=args.device,
         again=args.again,
         only_look=args.look,
+        reviewed=reviewed,
     )
 
 

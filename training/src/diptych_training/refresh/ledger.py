@@ -31,12 +31,16 @@ LEDGER_FILE, RECIPE_FILE, CHANGES_FILE, EXPORT_LOG = (
 
 
 class Request(Frozen):
-    """The inputs that decide the weights: the model, a digest of the pairs, and the user's own recipe."""
+    """The inputs that decide the weights: the model, a digest of the pairs, and the user's own recipe.
+
+    `candidates`: a digest of the label set that the pairs are judged by, if there is one.
+    """
 
     model: str
     pairs: str
     recipe: str | None = None
     overrides: tuple[str, ...] = ()
+    candidates: str | None = None
 
 
 class Published(Frozen):

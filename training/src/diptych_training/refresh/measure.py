@@ -33,6 +33,19 @@ class Measured:
     choice: Choice
     changes: Changes
 
+    @property
+    def gained_and_lost(self) -> tuple[list[str], list[str]]:
+        """The names of held-out pictures that only the chosen mix gets right, and only the old model."""
+        old, new = self.evaluation.old.own, self.evaluation.at(self.choice.alpha).own
+        gained: list[str] = []
+        lost: list[str] = []
+        if old is not None and new is not None:
+            ids = (item.id for source in self.own.sources(SPLIT) for item in source.items)
+            for id, before, after in zip(ids, old.hits(), new.hits(), strict=True):
+                if before != after:
+                    (gained if after else lost).append(id.rpartition(":")[2])
+        return gained, lost
+
 
 def measure(folder: RefreshFolder, shipped: PackedDataset, options: RefreshOptions) -> Measured:
     """Measure all mixes; choose one unless the options say which; find what changed most.
@@ -42,7 +55,8 @@ def measure(folder: RefreshFolder, shipped: PackedDataset, options: RefreshOptio
     tuned, alpha = load_run(folder.run.path, "last"), options.alpha
     old = dict(load_run(folder.run.path, "start").model.state_dict())
     own = read_dataset(folder.own)
-    mixes = Mixes(tuned, old, own, shipped, n_shipped(own, options.shipped_pictures))
+    candidates = None if options.reviewed is None else options.reviewed.candidates
+    mixes = Mixes(tuned, old, own, shipped, n_shipped(own, options.shipped_pictures), candidates=candidates)
     alphas = sorted({*ALPHAS, *(() if alpha is None else (alpha,))})
     with progress_bar(total=len(alphas) * mixes.n_pictures, unit="image", desc="judge") as bar:
         evaluation = evaluate_mixes(mixes, alphas, advance=bar.update, file=folder.evaluation_file)

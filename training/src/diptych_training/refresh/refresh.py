@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
+from diptych.bundle.manifest import TextSpec
 from diptych.errors import NotFound
 from diptych_training.errors import NothingGained, RunInUse, TooMuchLost, TrainingConfigError
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
@@ -57,6 +58,9 @@ def refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outcom
 def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outcome:
     start, request = _begin(options, places)
     report(f"{options.name} starts from {start.title}")
+    if options.reviewed is not None:
+        report(options.reviewed.text)
+        options.reviewed.candidates.templates_of(TextSpec.model_validate(start.source.tables["text"]))
     folder = open_folder(places.runs_dir / REFRESHES, options.name, request, again=options.again)
     published = folder.ledger.published
     if published is not None and _is_current(published, options, places) and not folder.is_recipe_edited:
@@ -64,6 +68,8 @@ def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outco
         report(summary(folder, start, published, places.repository))
         return Outcome(folder, published)
     findings = prepare_pairs(options.sources, start.source, folder.pairs, options.pairs, start.shipped)
+    if options.reviewed is not None:
+        findings = findings.without("shared_captions")  # labels are to be shared
     report(f"\n{findings.text()}\npictures as the model sees them: {folder.pairs / SHEET_FILE}\n")
     recipe = choose_recipe(options, folder, start, findings, report)
     report(f"recipe: {folder.recipe_file} ({recipe.run.steps:,} steps)")
@@ -127,6 +133,7 @@ def _request(options: RefreshOptions, start: Start) -> Request:
         pairs=pairs_digest(options.sources, start.source, options.pairs, start.shipped),
         recipe=None if options.recipe is None else _digest_of_recipe(options),
         overrides=options.overrides,
+        candidates=None if options.reviewed is None else options.reviewed.candidates.digest,
     )
 
 

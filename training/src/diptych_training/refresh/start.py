@@ -19,6 +19,7 @@ from diptych_training.importing.source_model import SourceModel, open_source_mod
 from diptych_training.paths import cache_dir
 from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
 from diptych_training.refresh.pairs.prepare import PairsOptions
+from diptych_training.refresh.reviewed.fetch import Reviewed
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class RefreshOptions:
     `alpha` is the weight of the mix, None to choose it. `max_loss`: points of top-1 on the shipped set that
     may be lost; `shipped_pictures`: how many pictures of that set judge, None: by the number of pairs.
     `half_weights`: whether weights are stored as float16; None: as the start stores its own.
-    `old_data`: where the data set may be that the old model was trained on.
+    `old_data`: where the data set may be that the old model was trained on. `reviewed`: what the sources are,
+    if they are the reviewed pictures of a label set.
     """
 
     sources: tuple[str, ...]
@@ -61,6 +63,7 @@ class RefreshOptions:
     device: str = AUTO
     again: bool = False
     only_look: bool = False
+    reviewed: Reviewed | None = None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from diptych_training.refresh.evaluation.results import POINTS
 from diptych_training.refresh.ledger import Published, RefreshFolder
 from diptych_training.refresh.measure import Measured
 from diptych_training.refresh.pairs.findings import PairsReport
-from diptych_training.refresh.report.content import Content
+from diptych_training.refresh.report.content import Content, changed_names
 from diptych_training.refresh.report.report import gains_table, other_weights, searches_text, write_report
+from diptych_training.refresh.reviewed.download import image_id
 from diptych_training.refresh.start import RefreshOptions, Start
 
 
@@ -24,6 +25,9 @@ def report_gains(
     report: Reporter,
 ) -> None:
     """Write the report, and show its table and three searches."""
+    gained, lost = measured.gained_and_lost
+    if options.reviewed is not None:
+        gained, lost = list(map(image_id, gained)), list(map(image_id, lost))
     content = Content(
         name=options.name,
         old_name=start.title,
@@ -33,16 +37,27 @@ def report_gains(
         changes=measured.changes,
         own=measured.own,
         shipped=measured.shipped,
-        pairs=pairs.text(),
+        gained=gained,
+        lost=lost,
+        pairs=_about_pairs(options, pairs),
         recipe=folder.recipe_file.read_text(encoding="utf-8"),
     )
     write_report(folder.path, content)
     choice = measured.choice
     report(f"\n{gains_table(measured.evaluation, choice.alpha).markdown()}\n")
+    for line in changed_names(content):
+        report(line)
     report(f"weight of what was learned: {choice.alpha:g}, {choice.reason}")
     report(other_weights(measured.evaluation, choice.alpha))
     report("\nthree of your captions as searches among your pictures and the shipped ones (✓: right):\n")
     report(f"{searches_text(measured.changes.searches)}\n")
+
+
+def _about_pairs(options: RefreshOptions, pairs: PairsReport) -> str:
+    if options.reviewed is None:
+        return pairs.text()
+    judged = "Judged among the labels of the set, with its words and templates, as the server scores them."
+    return f"{options.reviewed.text}\n{judged}\n{pairs.text()}"
 
 
 def summary(

@@ -1,5 +1,7 @@
 """What a report says: rows of its table, headline and advice, from measured figures."""
 
+from dataclasses import replace
+
 from diptych_training.refresh.evaluation.evaluate import choose_alpha
 from diptych_training.refresh.report.cards import Thumbnails
 from diptych_training.refresh.report.content import Content, advice, table_rows
@@ -47,6 +49,17 @@ def test_the_table_has_old_new_change_interval_and_verdict():
         "your pairs, held out", "100", "10", "20.0", "60.0", "+40.0", "+29.4 to +49.1", "better",
     ]  # fmt: skip
     assert len({len(line) for line in lines}) == 1
+
+
+def test_pictures_that_turned_right_or_wrong_are_named_and_the_rest_of_many_counted(tmp_path):
+    gained = [f"cat-{n}.png" for n in range(43)]
+
+    text = markdown(replace(small_report(tmp_path), gained=gained, lost=["a_b_.png\x1b"]))
+
+    assert "43 gained: right now, wrong before: cat-0.png, cat-1.png" in text
+    assert "cat-39.png and 3 more." in text
+    assert "1 lost: wrong now, right before: a\\_b\\_.png" in text
+    assert "\x1b" not in text
 
 
 def test_captions_cannot_break_markdown_or_a_terminal(tmp_path):

@@ -15,7 +15,14 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.embedding import Advance, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, evaluated_run
-from diptych_training.refresh.evaluation.picture_set import SPLIT, EmbeddedSet, embed_set, open_sets
+from diptych_training.refresh.evaluation.candidates import Candidates
+from diptych_training.refresh.evaluation.picture_set import (
+    SPLIT,
+    EmbeddedSet,
+    among_candidates,
+    embed_set,
+    open_sets,
+)
 from diptych_training.refresh.evaluation.view import OWN, SHIPPED, SetName, View, view_of
 from diptych_training.train.interpolate.interpolation import interpolate_weights
 
@@ -32,8 +39,8 @@ class Mixes:
     """Mixes of the `old` weights (alpha 0) and the run's (alpha 1), on split `validation` of two data sets.
 
     Each mix embeds the pictures once and keeps the embeddings. `n_shipped` is the number of shipped pictures
-    to judge by; None: all. The run's model keeps its weights. Raises EvaluationError if the shipped set has
-    no pictures.
+    to judge by; None: all. With `candidates`, the own pictures are judged by these labels. The run's model
+    keeps its weights. Raises EvaluationError if the shipped set has no pictures.
     """
 
     def __init__(
@@ -43,11 +50,16 @@ class Mixes:
         own: PackedDataset,
         shipped: PackedDataset,
         n_shipped: int | None = None,
+        *,
+        candidates: Candidates | None = None,
     ) -> None:
         self.run, self.old, self.own, self.shipped = run, old, own, shipped
+        self._candidates = candidates
         own_set, shipped_set = open_sets([own, shipped], TextTokenizer(run.tokenizer_file, run.text_spec))
         if not len(shipped_set):
             raise EvaluationError(f"{shipped.path}: the shipped set has no pictures in split {SPLIT!r}")
+        if candidates is not None:
+            own_set = among_candidates(own_set, candidates, run.text_spec)
         self.own_set, self.shipped_set = own_set, shipped_set.sample(n_shipped)
         self._embedded: dict[float, EmbeddedMix] = {}
 
@@ -71,6 +83,8 @@ class Mixes:
             listed = [(name, entry.kind) for name, entry in dataset.listed(SPLIT)]
             digest.update(f"{dataset.name} {listed} {dataset.digest(SPLIT)}".encode())
         digest.update(f"{len(self.shipped_set)} shipped".encode())
+        if self._candidates is not None:
+            digest.update(self._candidates.digest.encode())
         return digest.hexdigest()
 
     def n_to_embed(self, alphas: Iterable[float]) -> int:

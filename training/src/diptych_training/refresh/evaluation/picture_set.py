@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Embeddings, Pixels
+from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
@@ -22,6 +23,7 @@ from diptych_training.evaluate.ranking import (
 )
 from diptych_training.evaluate.results import KINDS
 from diptych_training.evaluate.zero_shot import class_embeddings
+from diptych_training.refresh.evaluation.candidates import Candidates, Texts, label_rows
 from diptych_training.refresh.evaluation.results import SetResult
 
 SPLIT = "validation"
@@ -32,13 +34,16 @@ class PictureSet:
     """N pictures of one or more sources, their N right answers, and the C labels to choose from, sorted.
 
     `chosen` are the sources, each with the positions of its pictures. Labels that the tokenizer cannot tell
-    apart are one label: the first of them by name.
+    apart are one label: the first of them by name. With `texts`, labels are those of a label set, each with
+    its words, and `templates` are in the place of the model's.
     """
 
     name: str
     chosen: tuple[tuple[PackedSource, NDArray[np.int64]], ...]
     labels: tuple[str, ...]
     accepted: Accepted
+    texts: tuple[Texts, ...] = ()
+    templates: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.accepted)
@@ -94,6 +99,17 @@ def open_sets(datasets: Sequence[PackedDataset], tokenizer: TextTokenizer) -> li
     return [_picture_set(dataset.name, sources, names) for dataset, sources in opened]
 
 
+def among_candidates(pictures: PictureSet, candidates: Candidates, spec: TextSpec) -> PictureSet:
+    """The pictures with the labels of a label set to choose from. Raises as `Candidates.templates_of`."""
+    return replace(
+        pictures,
+        labels=candidates.names,
+        accepted=[candidates.of(source.items[index]) for source, index in pictures.pictures()],
+        texts=candidates.labels,
+        templates=candidates.templates_of(spec),
+    )
+
+
 def label_names(items: Iterator[PackedItem], tokenizer: TextTokenizer) -> dict[str, str]:
     """The name of each label: the first, by name, of those that give the same tokens."""
     first: dict[tuple[int, ...], str] = {}
@@ -113,7 +129,11 @@ def embed_set(model: EvaluatedModel, pictures: PictureSet, advance: Advance) -> 
     return EmbeddedSet(
         pictures=pictures,
         images=np.concatenate(images),
-        class_rows=class_embeddings(encoder, tokenizer, pictures.labels, model.templates),
+        class_rows=(
+            label_rows(model, pictures.texts, pictures.templates)
+            if pictures.texts
+            else class_embeddings(encoder, tokenizer, pictures.labels, model.templates)
+        ),
         text_rows=embed_texts(encoder, tokenizer, pictures.labels),
     )
 

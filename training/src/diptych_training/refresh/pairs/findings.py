@@ -73,6 +73,11 @@ class PairsReport(Frozen):
         """The findings of one kind."""
         return [finding for finding in self.findings if finding.kind == kind]
 
+    def without(self, kind: FindingKind) -> "PairsReport":
+        """The report without the findings of one kind."""
+        kept = tuple(finding for finding in self.findings if finding.kind != kind)
+        return self.model_copy(update={"findings": kept})
+
     def text(self) -> str:
         """The report for a terminal: a summary, then each finding and what to do about it."""
         summary = (

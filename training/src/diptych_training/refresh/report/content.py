@@ -11,11 +11,12 @@ from diptych_training.refresh.evaluation.changes import Changes
 from diptych_training.refresh.evaluation.evaluate import Choice
 from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, Difference, Evaluation
 from diptych_training.refresh.evaluation.view import SHIPPED
-from diptych_training.reports.text import points, signed_points
+from diptych_training.reports.text import one_line, points, signed_points
 
 ALPHA_NOTE = (
     "Alpha is the share of the new weights in the mix (WiSE-FT): 0 is the old model, 1 the newly trained one."
 )
+MAX_NAMES = 40  # pictures that are named
 TOO_FEW = "too few to judge"
 OWN_TITLE, SHIPPED_TITLE = "your pairs, held out", "shipped set"
 
@@ -25,8 +26,8 @@ class Content:
     """The inputs of a report.
 
     `name` and `old_name` are of the new model and of the one that it was made of; `own` and `shipped` hold
-    the pictures that `changes` name. `pairs` and `recipe` are texts to show, possibly empty; `next_steps`
-    are sentences, `advice` by default.
+    the pictures that `changes` name. `gained` and `lost` name held-out pictures of the user's. `pairs` and
+    `recipe` are texts to show, possibly empty; `next_steps` are sentences, `advice` by default.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Content:
     changes: Changes
     own: PackedDataset
     shipped: PackedDataset
+    gained: Sequence[str] = ()
+    lost: Sequence[str] = ()
     pairs: str = ""
     recipe: str = ""
     next_steps: Sequence[str] | None = None
@@ -97,6 +100,20 @@ def headline(evaluation: Evaluation, choice: Choice) -> list[str]:
         f"{choice.max_loss:g}."
     )
     return [first, second]
+
+
+def changed_names(content: Content) -> list[str]:
+    """Which of the user's held-out pictures turned right, and which turned wrong, as sentences."""
+    turned = (
+        ("gained: right now, wrong before", content.gained),
+        ("lost: wrong now, right before", content.lost),
+    )
+    return [f"{len(names):,} {what}: {_first(names)}." for what, names in turned if names]
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join(map(one_line, names[:MAX_NAMES])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def chosen_mix(choice: Choice) -> str:

@@ -14,6 +14,7 @@ from diptych_training.refresh.report.content import (
     SHIPPED_TITLE,
     Content,
     Row,
+    changed_names,
     chosen_mix,
     headline,
     own_credit,
@@ -110,7 +111,8 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
         FIGURES_HEADER, list(_figures_rows(evaluation, choice.alpha)), n_words=2, fold="All figures"
     )
     lead = [Text(one, "lead") for one in headline(evaluation, choice)]
-    yield Section("Gained and lost", [*lead, gains, Text(NOTE, "note"), figures])
+    names = [Text(one) for one in changed_names(content)]
+    yield Section("Gained and lost", [*lead, gains, Text(NOTE, "note"), *names, figures])
     curve = Figure(
         f'<figure class="scroll">{draw_curve(evaluation, choice)}\n'
         "<figcaption>Top-1 in points for each mix.</figcaption></figure>"
