@@ -321,8 +321,8 @@ def test_pages_forbid_frames_at_every_address(client: TestClient) -> None:
         assert client.get(path, headers=etag).headers["content-security-policy"] == "frame-ancestors 'none'"
 
 
-def test_scripts_and_styles_are_compressed_for_browsers_that_take_it(client: TestClient) -> None:
-    for path in ("/assets/js/main.js", "/assets/css/base.css"):
+def test_page_and_its_files_are_compressed_for_browsers_that_take_it(client: TestClient) -> None:
+    for path in ("/", "/assets/js/main.js", "/assets/css/base.css"):
         plain = client.get(path, headers={"Accept-Encoding": "identity"})
         packed = client.get(path, headers={"Accept-Encoding": "gzip"})
         assert "content-encoding" not in plain.headers

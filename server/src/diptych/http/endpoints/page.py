@@ -22,9 +22,9 @@ _HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ances
 
 @router.get("/")
 @needs(None)
-async def page() -> Response:
-    """Search and classify in the browser."""
-    return FileResponse(_FOLDER / "index.html", headers=_HEADERS)
+async def page(request: Request) -> Response:
+    """Search, classify and label in the browser."""
+    return await assets(request, "index.html")
 
 
 @router.get("/docs")
