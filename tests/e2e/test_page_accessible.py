@@ -1,11 +1,12 @@
 """The page at / for everybody: axe finds no violation in any view, in light and in dark."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from diptych_client import Client
 from support.browser import Watched
 from support.pictures import picture
 from support.server import RunningServer
@@ -45,6 +46,43 @@ def show_labels(page: Page) -> None:
     expect(page.get_by_text("2 of 2 pictures classified")).to_be_visible()
 
 
+def show_no_label_set(page: Page) -> None:
+    page.get_by_role("button", name="Define labels").click()
+    page.get_by_label("Labels, one a line").fill("red | scarlet\nblue")
+
+
+def show_review(page: Page) -> None:
+    page.locator(".keys summary").click()
+    page.keyboard.press("1")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("1")
+    page.get_by_text("How right is it?").click()
+    expect(page.get_by_role("region", name="Agreement by label")).to_be_visible()
+    page.get_by_role("button", name="Select").click()
+    page.get_by_role("checkbox").first.click()
+
+
+def show_labelled_picture(page: Page) -> None:
+    page.locator(".labelled button").first.click()
+    expect(page.locator(".labelled-choices")).to_be_visible()
+    page.keyboard.press("2")
+    expect(page.get_by_text("your word")).to_be_visible()
+
+
+def show_refused_answers(page: Page) -> None:
+    page.route("**/verdicts", lambda route: route.fulfill(status=500, json={"title": "Sorry"}))
+    expect(page.locator(".confirm")).to_be_visible()
+    page.keyboard.press("1")
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def show_all_reviewed(page: Page) -> None:
+    none_left = {"images": [], "model": {"name": "tiny", "version": 1}, "n_unreviewed": 0, "revision": 1}
+    page.route("**/proposals?*", lambda route: route.fulfill(json=none_left))
+    page.reload()
+    expect(page.get_by_text("Every picture is reviewed")).to_be_visible()
+
+
 def show_collection(page: Page) -> None:
     page.get_by_role("button", name="Look for duplicates").click()
     expect(page.get_by_role("region", name="Metadata")).to_be_visible()
@@ -68,12 +106,25 @@ STATES = {
     "picture": ("search", show_picture),
     "selection": ("search", show_selection),
     "classify": ("classify", show_labels),
+    "no label set": ("label?collection=default", show_no_label_set),
+    "review": ("label", show_review),
+    "labelled picture": ("label", show_labelled_picture),
+    "refused answers": ("label", show_refused_answers),
+    "all reviewed": ("label", show_all_reviewed),
     "collections": ("collections", show_new_collection),
     "collection": ("collections/gallery", show_collection),
     "models": ("models", lambda _: None),
     "version": ("models/tiny/1", show_version),
     "status": ("status", show_status),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def label_set(gallery_server: RunningServer) -> Iterator[None]:
+    with Client(gallery_server.url) as client:
+        client.put_label_set("gallery", "colour", ["red", "green", "blue"])
+        yield
+        client.drop_label_set("gallery", "colour")
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])

@@ -5,6 +5,7 @@ import { html, useEffect, useRef, useState } from "../html.js";
 import { client } from "../server.js";
 import { createStore, useStore } from "../store.js";
 import { useCounts } from "./counts.js";
+import { areLabels } from "./query.js";
 
 const N_VALUES = 20;
 const MAX_SHOWN = 8;
@@ -51,7 +52,9 @@ export function Filters({ collection, total, parts, only, onChange }) {
   // A link may choose a field that is none of those: what is chosen is shown, so that it can be taken back.
   const others = Object.keys(only).filter((name) => !fields.some((field) => field.name === name)).map(asField);
   const shown = [...others, ...fields];
-  const listed = shown.filter((field) => !isRange(field) || Array.isArray(only[field.name]));
+  const isOfSet = ({ name }) => areLabels(only[name]);
+  const isListed = (field) => !isOfSet(field) && (!isRange(field) || Array.isArray(only[field.name]));
+  const listed = shown.filter(isListed);
   const counts = useCounts({ isOpen, collection, parts, only, names: listed.map(({ name }) => name) });
   if (!shown.length) return null;
   const nChosen = Object.keys(only).length;
@@ -66,8 +69,8 @@ export function Filters({ collection, total, parts, only, onChange }) {
         ${shown.map((field) => html`
           <fieldset key=${field.name}>
             <legend>${field.name}</legend>
-            <${listed.includes(field) ? Values : Range} field=${field} chosen=${only[field.name]} counts=${counts}
-              set=${(value) => set(field.name, value)}/>
+            <${isOfSet(field) ? Labels : isListed(field) ? Values : Range} field=${field} chosen=${only[field.name]}
+              counts=${counts} set=${(value) => set(field.name, value)}/>
           </fieldset>`)}
         ${nChosen > 0 && html`
           <p><button type="button" class="quiet small" onClick=${() => onChange({})}>Clear the filters</button></p>`}
@@ -106,6 +109,20 @@ function Values({ field, counts, chosen, set }) {
         ${all ? "Fewer" : `${rows.length - MAX_SHOWN} more`}
       </button>`}
     ${nLeft > 0 && (all || rows.length <= MAX_SHOWN) && html`<p class="status">and ${count(nLeft)} rarer ones</p>`}`;
+}
+
+/** Labels of a label set, which a link of the label view chose. */
+function Labels({ chosen, set }) {
+  const remove = (label) => {
+    const left = chosen.in.filter((one) => one !== label);
+    set(left.length ? { ...chosen, in: left } : null);
+  };
+  return html`
+    <p class="status">by the label set ${chosen.set}</p>
+    ${chosen.in.map((label) => html`
+      <label class="check" key=${label}>
+        <input type="checkbox" checked onChange=${() => remove(label)}/><span>${label ?? "None of these"}</span>
+      </label>`)}`;
 }
 
 /** From and to, for numbers with many values. */

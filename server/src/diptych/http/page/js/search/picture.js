@@ -17,10 +17,11 @@ const SWIPE_PX = 50;
 
 /**
  * `items` are the pictures that are shown behind it, through which the arrow keys go. `onParts` changes the query,
- * `onChanged` gets the picture after a change of its metadata, `remove` deletes pictures.
+ * `onChanged` gets the picture after a change of its metadata, `remove` deletes pictures; `children` stand below the
+ * name.
  */
 export function PictureDialog({
-  collection, id, items, isSearch, parts, filter, open, onParts, onChanged, remove, onClose,
+  collection, id, items, isSearch, parts, filter, open, onParts, onChanged, remove, onClose, children,
 }) {
   const dialog = useRef(null);
   const [image, setImage] = useState(null);
@@ -83,6 +84,7 @@ export function PictureDialog({
           </header>
           ${problem && html`<${Problem} problem=${problem}/>`}
           ${isSearch && hit && html`<${Match} hit=${hit}/>`}
+          ${!isGone && children}
           ${!isGone && html`<${Fragment}>
           <p class="row">
             <button type="button" class="strong" onClick=${() => onParts([{ kind: "id", value: id, weight: 1 }])}>
@@ -120,7 +122,7 @@ export function PictureDialog({
 }
 
 /** The file as it was added; where none is kept, a note. The thumbnail stands in until it is there. */
-function Original({ collection, image, id, name }) {
+export function Original({ collection, image, id, name }) {
   if (image && !image.kept) return html`<p class="notice">No file of this picture is kept, only its vector.</p>`;
   return image
     ? html`<${Picture} collection=${collection} id=${id} original alt=${name}/>`

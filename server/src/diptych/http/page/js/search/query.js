@@ -50,7 +50,10 @@ export function paramsOfParts(parts) {
   };
 }
 
-/** The chosen values of metadata fields: `{field: [value, ...]}`, and ranges of numbers: `{field: {gte, lte}}`. */
+/**
+ * The chosen values of metadata fields: `{field: [value, ...]}`, ranges of numbers: `{field: {gte, lte}}`, and labels
+ * of a label set: `{label: {set, in}}`.
+ */
 export function chosenOf(params) {
   try {
     const chosen = JSON.parse(params.get("only") ?? "{}");
@@ -59,6 +62,9 @@ export function chosenOf(params) {
     return {};
   }
 }
+
+/** Whether labels of a label set are chosen, not values of a field. */
+export const areLabels = (chosen) => Array.isArray(chosen?.in);
 
 export const paramOfChosen = (chosen) => (Object.keys(chosen).length ? JSON.stringify(chosen) : null);
 

@@ -14,22 +14,24 @@ const AT_ONCE = 4;
 
 /**
  * The selected pictures of `shown`, until `key` changes. A click with Shift selects all up to the last selected one.
+ * Where pictures are shown in several lists, `toggle` also receives the list of the clicked one and its name.
  */
 export function useSelection(shown, key) {
   const [active, setActive] = useState(false);
   const [picked, setPicked] = useState(new Map());  // id -> item
-  const [last, setLast] = useState(0);
+  const [last, setLast] = useState({ index: 0, list: null });
   const end = () => {
     setActive(false);
     setPicked(new Map());
   };
   useEffect(end, [key]);
-  const toggle = (item, index, range) => {
+  const toggle = (item, index, range, items = shown, list = null) => {
     const next = new Map(picked);
-    if (range) for (const one of shown.slice(Math.min(last, index), Math.max(last, index) + 1)) next.set(one.id, one);
+    const from = last.list === list ? last.index : index;
+    if (range) for (const one of items.slice(Math.min(from, index), Math.max(from, index) + 1)) next.set(one.id, one);
     else if (!next.delete(item.id)) next.set(item.id, item);
     setPicked(next);
-    setLast(index);
+    setLast({ index, list });
     setActive(true);
   };
   return {

@@ -70,12 +70,12 @@ export function SearchView({ params }) {
   return html`<${Search} key=${chosen.name} collection=${chosen} params=${params}/>`;
 }
 
-function NoSuchCollection({ name }) {
+export function NoSuchCollection({ name, view = "search" }) {
   return html`
     <div class="empty">
       <strong>There is no collection “${name}” here</strong>
       <p>It was renamed or deleted, or your key does not see it.</p>
-      <a class="quiet button" href=${addressOf("search")}>Show another one</a>
+      <a class="quiet button" href=${addressOf(view)}>Show another one</a>
     </div>`;
 }
 
@@ -204,7 +204,7 @@ function statusText({ results, isSearch, total, nFit, nothingFits, filter }) {
 }
 
 /** Ask again by itself while the server is loading or busy. */
-function usePassing(problem, retry) {
+export function usePassing(problem, retry) {
   useEffect(() => {
     if (!problem || !isPassing(problem)) return undefined;
     const timer = setTimeout(retry, 1000 * (problem.retryAfterSeconds ?? 1));
@@ -221,10 +221,10 @@ function useFilling(isEmpty) {
   }, [isEmpty]);
 }
 
-function CollectionChooser({ name }) {
+export function CollectionChooser({ name, view = "search" }) {
   const collections = useCollections();
   if (collections.length < 2) return null;
-  const choose = ({ target }) => goTo(addressOf("search", { collection: target.value }));
+  const choose = ({ target }) => goTo(addressOf(view, { collection: target.value }));
   return html`
     <label class="collection">
       <span class="unseen">Collection</span>

@@ -8,6 +8,7 @@ import { client, readServed, served } from "../server.js";
 import { useStore } from "../store.js";
 import { ClassifyView } from "../classify/view.js";
 import { CollectionsView } from "../collections/view.js";
+import { LabelView } from "../label/view.js";
 import { ModelsView } from "../models/view.js";
 import { SearchView } from "../search/view.js";
 import { StatusView } from "../status/view.js";
@@ -17,6 +18,7 @@ import { ModelBadge } from "./model_badge.js";
 const VIEWS = [
   ["search", "Search", SearchView],
   ["classify", "Classify", ClassifyView],
+  ["label", "Label", LabelView],
   ["collections", "Collections", CollectionsView],
   ["models", "Models", ModelsView],
   ["status", "Status", StatusView],

@@ -1,0 +1,166 @@
+/** The picture that is asked about: large, with its proposal, the labels, and the keys. */
+
+import { nameOf, percent, plural } from "../format.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { useKeys } from "../parts/keys.js";
+import { Problem } from "../parts/problem.js";
+import { toast } from "../parts/toasts.js";
+import { Spinner } from "../parts/busy.js";
+import { Picture } from "../parts/thumbnail.js";
+import { client, isPassing } from "../server.js";
+import { Original } from "../search/picture.js";
+import { hasAnswered } from "./answers.js";
+import { Choices, isLongSet } from "./choices.js";
+
+const N_NEXT = 5;
+const N_PREPARED = 2;  // files of the next pictures are read before they are shown
+
+const DRAWN = "Every fifth picture is drawn at random: only those tell how often the model is right";
+
+/** The labels that a confirmation gives: those of the model, or none where probably none fits. */
+const proposedOf = (item, labels) => (item.none ? [] : item.proposed.filter((label) => labels.includes(label)));
+
+const toggled = (labels, label) =>
+  (labels.includes(label) ? labels.filter((one) => one !== label) : [...labels, label]);
+
+/** `set`: the label set; `onNew` adds a label to it, or is null. */
+export function Asked({ place, set, review, onNew }) {
+  const panel = useRef(null);
+  const stage = useRef(null);
+  const item = review.current;
+  const labels = set.labels.map(({ label }) => label);
+  const isMany = set.kind === "many";
+  const isLong = isLongSet(labels);
+  const proposed = item ? proposedOf(item, labels) : [];
+  const [picked, setPicked] = useState({ item: null, labels: [] });  // of kind many, in place of what is proposed
+  const chosen = picked.item === item ? picked.labels : proposed;
+  const answer = (some) => {
+    if (item) review.answer(some);
+    if (panel.current.contains(document.activeElement)) stage.current?.focus({ preventScroll: true });
+  };
+  const choose = (label) => {
+    if (label === null || !isMany) answer(label === null ? [] : [label]);
+    else setPicked({ item, labels: toggled(chosen, label) });
+  };
+  const undo = () => {
+    const answer = review.undo();
+    const isShown = answer?.items.length === 1 && review.current?.id === answer.items[0].id;
+    if (answer && !isShown) toast(`Taken back: ${plural(answer.items.length, "answer")}`);
+  };
+  useKeys(panel, (event) => {
+    const { key, ctrlKey, metaKey } = event;
+    const isUndo = key === "z" && (ctrlKey || metaKey || !isLong);
+    if (isUndo) undo();
+    else if (ctrlKey || metaKey || !item) return;
+    else if (key === " ") answer(chosen);
+    else if (key === "ArrowRight") review.skip();
+    else return;
+    event.preventDefault();
+  });
+  const buttons = html`
+    <p class="row review-steps">
+      ${item && html`
+        <button type="button" class="quiet" aria-keyshortcuts="ArrowRight" onClick=${() => review.skip()}>
+          Skip <kbd aria-hidden="true">→</kbd>
+        </button>`}
+      <button type="button" class="quiet" aria-keyshortcuts="z Control+z" disabled=${!hasAnswered(place)}
+        onClick=${undo}>
+        Undo <kbd aria-hidden="true">${isLong ? "Ctrl Z" : "Z"}</kbd>
+      </button>
+    </p>`;
+  return html`
+    <div class="asked" ref=${panel}>
+      <p class="unseen" role="status">${item && `${nameOf(item)}: ${proposed.join(", ") || "none of these"}?`}</p>
+      ${item ? html`
+        <div class="asked-picture">
+          <div class="asked-stage" tabindex="-1" ref=${stage}>
+            ${review.items.slice(0, 1 + N_PREPARED).map((one, i) => html`
+              <${Large} key=${one.id} collection=${place.collection} item=${one} isShown=${i === 0}/>`)}
+          </div>
+          <${Next} collection=${place.collection} items=${review.items.slice(1, 1 + N_NEXT)}/>
+        </div>
+        <div class="asked-side">
+          <${Confirm} item=${item} chosen=${chosen} isMany=${isMany} onConfirm=${() => answer(chosen)}/>
+          <${Choices} labels=${labels} chosen=${chosen} onChoose=${choose} onNew=${onNew} scope=${panel}/>
+          ${buttons}
+          <${Keys} isMany=${isMany} isLong=${isLong}/>
+        </div>`
+      : html`<${NoneLeft} review=${review}>${buttons}<//>`}
+    </div>`;
+}
+
+/** What Space says, as a button. */
+function Confirm({ item, chosen, isMany, onConfirm }) {
+  const text = chosen.join(", ") || "None of these";
+  const isProposal = chosen.length === 1 && item.proposed[0] === chosen[0];
+  const verb = isMany ? "Save" : "Confirm";
+  const [nearest] = item.proposed;
+  const by = nearest && !item.none ? "The model proposes" : "Probably none of these";
+  return html`
+    <p class="status proposal">
+      ${by}${item.none && nearest && `; the nearest is ${nearest}, ${percent(item.score)}`}${" "}
+      ${item.drawn && html`<span class="tag" title=${DRAWN}>drawn at random</span>`}
+    </p>
+    <button type="button" class="strong confirm" aria-keyshortcuts="Space" onClick=${onConfirm}>
+      <span><span class="unseen">${verb}: </span>${text}</span>
+      ${isProposal && html`<span class="score">${percent(item.score)}</span>`}
+      <kbd aria-hidden="true">Space</kbd>
+    </button>`;
+}
+
+/** The next pictures are there already, unseen. */
+function Large({ collection, item: { id }, isShown }) {
+  const [image, setImage] = useState(null);
+  useEffect(() => {
+    const controller = new AbortController();
+    client.getImage(collection, id, { signal: controller.signal }).then(setImage, () => {});
+    return () => controller.abort();
+  }, [collection, id]);
+  const name = nameOf(image ?? { id });
+  return html`
+    <figure hidden=${!isShown}>
+      <${Original} collection=${collection} image=${image} id=${id} name=${name}/>
+      <figcaption>${name}</figcaption>
+    </figure>`;
+}
+
+const Next = ({ collection, items }) => items.length > 0 && html`
+  <ul class="strip asked-next" aria-label="The next pictures">
+    ${items.map(({ id }) => html`<li key=${id}><${Picture} collection=${collection} id=${id}/></li>`)}
+  </ul>`;
+
+function NoneLeft({ review, children }) {
+  const { problem, isReading, skipped: { size: nSkipped } } = review;
+  if (problem && !isPassing(problem)) return html`<${Problem} problem=${problem} retry=${() => review.read()}/>`;
+  if (problem) {
+    return html`
+      <div class="empty" role="status">
+        <strong>${problem.kind === "unreachable" ? "No answer from the server" : "Not ready yet"}</strong>
+        <p>${problem.detail} It is asked again by itself.</p>
+      </div>`;
+  }
+  if (isReading) return html`<div class="empty"><${Spinner} label="Looking for pictures to review"/></div>`;
+  return html`
+    <div class="empty" role="status">
+      <strong>${nSkipped ? "Only skipped pictures are left" : "Every picture is reviewed"}</strong>
+      <p>${nSkipped ? "All others are reviewed." : "New pictures are proposed here once they are added."}</p>
+      ${nSkipped > 0 && html`
+        <button type="button" class="strong" onClick=${() => review.askSkipped()}>Look at them again</button>`}
+      ${children}
+    </div>`;
+}
+
+const Keys = ({ isMany, isLong }) => html`
+  <details class="keys">
+    <summary>Keys</summary>
+    <dl class="details">
+      <div><dt><kbd>Space</kbd></dt><dd>${isMany ? "saves the pressed labels" : "confirms the proposal"}</dd></div>
+      <div><dt><kbd>1</kbd> to <kbd>9</kbd></dt>
+        <dd>${isMany ? "presses a label, or takes it back" : "gives that label"}</dd></div>
+      ${isLong && html`<div><dt>letters</dt><dd>find a label, Enter gives the first one</dd></div>`}
+      <div><dt><kbd>0</kbd>${!isLong && html` or <kbd>N</kbd>`}</dt><dd>none of these</dd></div>
+      <div><dt><kbd>→</kbd></dt><dd>skips the picture</dd></div>
+      <div><dt>${!isLong && html`<kbd>Z</kbd> or `}<kbd>Ctrl</kbd>+<kbd>Z</kbd></dt>
+        <dd>takes the last answer back</dd></div>
+    </dl>
+  </details>`;

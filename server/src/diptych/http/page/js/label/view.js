@@ -1,0 +1,189 @@
+/** The label view: choose or define a label set, review its pictures, and see them by label. */
+
+import { addressOf, changeParams } from "../address.js";
+import { plural } from "../format.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
+import { Spinner } from "../parts/busy.js";
+import { Problem } from "../parts/problem.js";
+import { saveFile } from "../parts/save.js";
+import { toast } from "../parts/toasts.js";
+import { shownCollection, useCollections } from "../collections/chosen.js";
+import { client, isAbort, isPassing, isReadOnly, may, noteAway } from "../server.js";
+import { CollectionChooser, NoSuchCollection, usePassing } from "../search/view.js";
+import { useStore } from "../store.js";
+import { answers, countWaiting, leaveOut, send } from "./answers.js";
+import { Asked } from "./asked.js";
+import { Columns } from "./columns.js";
+import { LabelledDialog } from "./labelled.js";
+import { Agreement, Goal, useReport } from "./report.js";
+import { useReview } from "./review.js";
+import { putSet, SetDialog } from "./sets.js";
+
+const CONFLICT = 409;
+
+export function LabelView({ params }) {
+  const collections = useCollections();
+  const chosen = shownCollection(collections, params.get("collection"));
+  if (chosen.missing) return html`<${NoSuchCollection} name=${chosen.name} view="label"/>`;
+  return html`
+    <div class="label-view"><${Sets} key=${chosen.name} collection=${chosen} asked=${params.get("set")}/></div>`;
+}
+
+function Sets({ collection: { name: collection, n_images: nImages }, asked }) {
+  const [sets, setSets] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const [editing, setEditing] = useState(null);  // "new", or the set that is changed
+  const read = (signal) => client.labelSets(collection, { signal }).then(
+    (found) => { setSets(found); setProblem(null); },
+    (error) => { if (!isAbort(error)) setProblem(noteAway(error)); },
+  );
+  useEffect(() => {
+    const controller = new AbortController();
+    read(controller.signal);
+    return () => controller.abort();
+  }, [collection, asked]);
+  usePassing(problem, () => read());
+  const set = asked ? sets?.find(({ name }) => name === asked) : sets?.[0];
+  const done = async (name) => {
+    setEditing(null);
+    await read();
+    changeParams({ set: name });
+  };
+  return html`
+    <div class="toolbar">
+      <${CollectionChooser} name=${collection} view="label"/>
+      ${sets?.length > 0 && html`
+        <label>
+          <span class="unseen">Label set</span>
+          <select id="label-set" value=${set?.name} onChange=${({ target }) => changeParams({ set: target.value })}>
+            ${!set && html`<option></option>`}
+            ${sets.map(({ name }) => html`<option key=${name} value=${name}>${name}</option>`)}
+          </select>
+        </label>`}
+      <span class="spring"></span>
+      ${may("write") && set && html`
+        <button type="button" class="quiet" onClick=${() => setEditing(set)}>
+          Edit<span class="wordy"> labels</span>
+        </button>`}
+      ${may("write") && sets?.length > 0 && html`
+        <button type="button" class="quiet" onClick=${() => setEditing("new")}>
+          New<span class="wordy"> set</span>
+        </button>`}
+    </div>
+    ${problem && html`<${Unavailable} problem=${problem} retry=${() => read()}/>`}
+    ${!sets && !problem && html`<div class="empty"><${Spinner} label="Reading the label sets"/></div>`}
+    ${sets?.length === 0 && html`<${NoSet} nImages=${nImages} make=${() => setEditing("new")}/>`}
+    ${sets?.length > 0 && !set && html`
+      <div class="empty">
+        <strong>There is no label set “${asked}” here</strong>
+        <p>It was deleted, or belongs to another collection.</p>
+      </div>`}
+    ${set && nImages === 0 && html`<${NoPictures} collection=${collection}/>`}
+    ${set && nImages > 0 && html`
+      <${OneSet} key=${set.name} collection=${collection} set=${set} nImages=${nImages} onChanged=${() => read()}/>`}
+    ${editing && html`
+      <${SetDialog} collection=${collection} set=${editing === "new" ? null : editing}
+        names=${(sets ?? []).map(({ name }) => name)} onDone=${done} onClose=${() => setEditing(null)}/>`}`;
+}
+
+function Unavailable({ problem, retry }) {
+  const isPassed = isPassing(problem);
+  if (!isPassed && problem.status !== CONFLICT) return html`<${Problem} problem=${problem} retry=${retry}/>`;
+  return html`
+    <div class="empty" role="status">
+      <strong>These pictures cannot be labelled now</strong>
+      <p>${problem.detail || problem.title}</p>
+      ${isPassed
+        ? html`<p>It is tried again by itself.</p>`
+        : html`<button type="button" class="quiet" onClick=${retry}>Try again</button>`}
+    </div>`;
+}
+
+const NoSet = ({ nImages, make }) => html`
+  <div class="empty">
+    <strong>Sort ${nImages ? plural(nImages, "picture") : "your pictures"} by labels of your own</strong>
+    <p>Name a few things, such as cat, dog and rocket. All pictures get a label at once, and so do later ones.</p>
+    <p>You correct what is wrong, and your word stands.</p>
+    ${may("write")
+      ? html`<button type="button" class="strong" onClick=${make}>Define labels</button>`
+      : html`<p>${readerText()}</p>`}
+  </div>`;
+
+const NoPictures = ({ collection }) => html`
+  <div class="empty">
+    <strong>No pictures here yet</strong>
+    <p>They get their labels when they are added.</p>
+    <a class="quiet button" href=${addressOf("search", { collection })}>Add pictures</a>
+  </div>`;
+
+const readerText = () => (isReadOnly()
+  ? "This server is read-only: labels can be looked at, but not reviewed."
+  : "Your key may look, but not review.");
+
+function OneSet({ collection, set, nImages, onChanged }) {
+  const place = { collection, set: set.name };
+  const { report, touched, problem, read } = useReport(collection, set.name);
+  const review = useReview(collection, set.name, set.revision);
+  const [opened, setOpened] = useState(null);  // {id, items}
+  const revision = useRef(set.revision);
+  useEffect(() => {
+    if (revision.current !== set.revision || report) read();
+    revision.current = set.revision;
+  }, [set.revision, nImages]);
+  const addLabel = async (label) => {
+    await putSet(collection, set.name, { ...set, labels: [...set.labels, { label, words: [] }] }).then(
+      () => { toast(`“${label}” is a label now`); onChanged(); },
+      (error) => toast(`“${label}” is no label yet: ${error.detail || error.title}`),
+    );
+  };
+  const isReviewer = may("write");
+  const columns = useMemo(() => report && html`
+    <${Columns} place=${place} report=${report} touched=${touched}
+      open=${(item, items) => setOpened({ item, items })}/>`, [report]);  // not drawn again with each answer
+  if (!report && problem) return html`<${Unavailable} problem=${problem} retry=${read}/>`;
+  if (!report) return html`<div class="empty"><${Spinner} label="Applying the labels"/></div>`;
+  return html`
+    <section class="panel review" aria-label="Review">
+      <${Goal} place=${place} report=${report} touched=${touched}/>
+      <${Unsent} place=${place}/>
+      ${isReviewer
+        ? html`<${Asked} place=${place} set=${set} review=${review} onNew=${addLabel}/>`
+        : html`<p class="notice">${readerText()}</p>`}
+    </section>
+    ${columns}
+    <${Agreement} report=${report}/>
+    <${Exports} place=${place}/>
+    ${opened && html`
+      <${LabelledDialog} place=${place} set=${set} ...${opened} onNew=${isReviewer ? addLabel : null}
+        onClose=${() => setOpened(null)}/>`}`;
+}
+
+/** Answers that the server has not stored, and whose word was replaced. */
+function Unsent({ place }) {
+  const { problem, note } = useStore(answers);
+  const n = countWaiting(place);
+  if (!problem || !n) return note && html`<p class="notice" role="status">${note}</p>`;
+  return html`
+    <div class="problem" role="alert">
+      <strong>${plural(n, "answer")} not stored yet</strong>
+      <p>${problem.detail || problem.title}${isPassing(problem) && ". They are kept, and sent again by themselves."}</p>
+      <p class="row">
+        <button type="button" class="quiet" onClick=${send}>Send again</button>
+        ${!isPassing(problem) && html`
+          <button type="button" class="quiet danger" onClick=${leaveOut}>Leave the first out</button>`}
+      </p>
+    </div>`;
+}
+
+function Exports({ place: { collection, set } }) {
+  const save = (format) => client.exportLabels(collection, set, { format }).then(
+    (blob) => saveFile(`${collection}-${set}.${format}`, blob),
+    (problem) => toast(`The labels could not be exported: ${problem.detail || problem.title}`),
+  );
+  return html`
+    <p class="row">
+      <span class="status">Export the labels</span>
+      <button type="button" class="quiet small" onClick=${() => save("csv")}>CSV</button>
+      <button type="button" class="quiet small" onClick=${() => save("jsonl")}>JSON Lines</button>
+    </p>`;
+}

@@ -1,0 +1,335 @@
+"""The label view of the page at /: define a set, review by keys, correct, and see pictures by label."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from diptych_client import Client, LabelSetReport
+from support.browser import Watched
+from support.pictures import noise, picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+from support.tiny_graphs import COLOURS
+
+pytestmark = pytest.mark.browser
+OpenPage = Callable[..., Watched]
+N_NOISES = 10
+N_PICTURES = len(COLOURS) + N_NOISES
+KEY = "a-key-of-the-tests"
+LABELS = ["red", "green", "blue"]
+
+
+@pytest.fixture(scope="module")
+def server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Plain pictures named by their colour, and noise. Each test has a label set of its own."""
+    with serve(tiny_repo, TINY, tmp_path_factory.mktemp("label")) as running:
+        with Client(running.url) as client:
+            noises = {f"noise-{i}": noise(i) for i in range(N_NOISES)}
+            pictures = {colour: picture(colour, size=(64, 64)) for colour in COLOURS} | noises
+            client.add(list(pictures.values()), ids=list(pictures))
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Client]:
+    with Client(server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def opened(new_page: OpenPage, server: RunningServer, client: Client) -> Iterator[Page]:
+    """The view of a set `kind` with three colours."""
+    client.put_label_set("default", "kind", LABELS)
+    watched = new_page()
+    watched.page.goto(f"{server.url}/#/label?set=kind")
+    expect(asked(watched.page)).not_to_be_empty()
+    yield watched.page
+    assert watched.foreign_requests(server.url) == []
+    assert [said for said in watched.complaints if "Failed to load resource" not in said] == []
+    client.drop_label_set("default", "kind")
+
+
+def asked(page: Page) -> Locator:
+    """The name of the picture that is asked about."""
+    return page.locator(".asked-stage figure:not([hidden]) figcaption")
+
+
+def press(page: Page, key: str) -> str:
+    """Press a key, wait for the next picture, and return the name of the one before."""
+    before = asked(page).inner_text()
+    page.keyboard.press(key)
+    expect(asked(page)).not_to_have_text(before)
+    return before
+
+
+def verdicts(client: Client, name: str = "kind") -> dict[str, tuple[str, ...]]:
+    images = client.labelled_images("default", name).images
+    return {image.id: tuple(image.labels) for image in images if image.verdict}
+
+
+def report(client: Client, name: str = "kind") -> LabelSetReport:
+    return client.label_set("default", name)
+
+
+def column(page: Page, label: str) -> Locator:
+    return page.get_by_role("region", name=label, exact=True)
+
+
+def test_set_is_defined_and_its_pictures_are_sorted_and_found_by_a_search(
+    new_page: OpenPage, server: RunningServer, client: Client
+) -> None:
+    page = new_page().page
+    page.goto(server.url)
+    page.get_by_role("link", name="Label").click()
+    page.get_by_role("button", name="Define labels").click()
+    page.get_by_label("Name").fill("colour")
+    page.get_by_label("Labels, one a line").fill("red | scarlet\n\nblue\n")
+    page.get_by_role("button", name="Sort the pictures").click()
+    expect(asked(page)).not_to_be_empty()
+    counts = {row.label: row.n for row in report(client, "colour").counts}
+    assert [one.words for one in report(client, "colour").labels] == [("scarlet",), ()]
+    expect(column(page, "red").locator("header .status")).to_have_text(str(counts["red"]))
+    expect(column(page, "blue").locator("li")).to_have_count(counts["blue"])
+    column(page, "red").get_by_role("link").click()
+    expect(page.locator("#find-status")).to_have_text(f"{counts['red']} pictures of {N_PICTURES} pictures")
+    page.locator(".filters summary").click()
+    page.get_by_role("group", name="label").get_by_label("red").click()
+    expect(page.locator("#find-status")).to_have_text(f"{N_PICTURES} pictures")
+    client.drop_label_set("default", "colour")
+
+
+def test_review_by_keys_confirms_corrects_skips_and_undoes(opened: Page, client: Client) -> None:
+    proposed = {image.id: tuple(image.labels) for image in client.labelled_images("default", "kind").images}
+    skipped = press(opened, "ArrowRight")
+    confirmed = press(opened, "Space")
+    said = {confirmed: proposed[confirmed]}
+    said |= {press(opened, "2"): ("green",), press(opened, "0"): (), press(opened, "n"): ()}
+    expect(opened.locator("#reviewed")).to_have_text("4")
+    undone = press(opened, "3")
+    opened.keyboard.press("z")
+    expect(asked(opened)).to_have_text(undone)
+    assert press(opened, "1") == undone
+    said[undone] = ("red",)
+    taken_back = press(opened, "1")
+    opened.keyboard.press("Control+z")
+    expect(asked(opened)).to_have_text(taken_back)
+    expect(opened.locator("#reviewed")).to_have_text(str(len(said)))
+    opened.wait_for_load_state("networkidle")
+    assert skipped not in said
+    assert verdicts(client) == said
+    assert report(client).accuracy.n == 1  # every fifth is drawn at random
+    opened.reload()  # it goes on where it stopped
+    expect(opened.locator("#reviewed")).to_have_text(str(len(said)))
+    assert asked(opened).inner_text() not in said
+
+
+def test_everything_is_reviewed_once_the_skipped_ones_are_too(opened: Page) -> None:
+    opened.keyboard.press("ArrowRight")
+    for _ in range(N_PICTURES - 1):
+        opened.keyboard.press("Space")
+    expect(opened.get_by_text("Only skipped pictures are left")).to_be_visible()
+    opened.get_by_role("button", name="Look at them again").click()
+    expect(asked(opened)).not_to_be_empty()
+    opened.keyboard.press("Space")
+    expect(opened.get_by_text("Every picture is reviewed")).to_be_visible()
+    expect(opened.locator("#reviewed")).to_have_text(str(N_PICTURES))
+    expect(opened.get_by_label("Goal")).to_have_value(str(N_PICTURES))
+    expect(opened.locator(".goal")).to_contain_text("on 3 drawn at random")
+
+
+def test_new_label_is_applied_at_once_and_one_that_was_given_is_dropped_with_its_verdicts(
+    opened: Page, client: Client
+) -> None:
+    opened.get_by_label("Add a label").fill("yellow")
+    opened.keyboard.press("Enter")
+    expect(column(opened, "yellow")).to_contain_text("yellow")
+    expect(column(opened, "yellow").get_by_role("button", name="yellow")).to_be_visible()
+    shown = press(opened, "4")
+    expect(column(opened, "yellow").get_by_role("button", name=f"{shown}, reviewed")).to_be_visible()
+    opened.get_by_role("button", name="Edit labels").click()
+    opened.get_by_label("Labels, one a line").fill("\n".join(LABELS))
+    opened.get_by_role("button", name="Change").click()
+    expect(opened.get_by_role("alert")).to_contain_text("1 of the verdicts")
+    opened.get_by_role("button", name="Change the set, and drop them").click()
+    expect(column(opened, "yellow")).to_have_count(0)
+    expect(opened.locator("#reviewed")).to_have_text("0")
+    assert [one.label for one in report(client).labels] == LABELS
+    while asked(opened).inner_text() != shown:  # it is asked about again
+        press(opened, "ArrowRight")
+
+
+def test_selected_pictures_get_one_label_and_ctrl_z_takes_it_back(opened: Page, client: Client) -> None:
+    opened.get_by_role("button", name="Select").click()
+    green = column(opened, "green").get_by_role("checkbox")
+    chosen = [green.nth(0).get_attribute("title"), green.nth(2).get_attribute("title")]
+    assert None not in chosen
+    green.nth(0).click()
+    green.nth(2).click(modifiers=["Shift"])
+    expect(opened.get_by_text("3 pictures selected")).to_be_visible()
+    form = opened.get_by_role("form", name="Selected pictures")
+    form.get_by_label("Label").select_option("blue")
+    form.get_by_role("button", name="Give it").click()
+    expect(column(opened, "blue").locator(".reviewed")).to_have_count(3)
+    assert set(verdicts(client).values()) == {("blue",)}
+    opened.keyboard.press("Control+z")
+    expect(column(opened, "blue").locator(".reviewed")).to_have_count(0)
+    assert verdicts(client) == {}
+
+
+def test_picture_of_a_column_opens_large_where_its_label_is_changed(opened: Page, client: Client) -> None:
+    column(opened, "red").get_by_role("button", name="red,").click()
+    dialog = opened.get_by_role("dialog", name="red")
+    expect(dialog.get_by_role("button", name="red", exact=True)).to_have_attribute("aria-pressed", "true")
+    opened.keyboard.press("3")
+    expect(dialog.get_by_text("your word")).to_be_visible()
+    opened.keyboard.press("Escape")
+    expect(column(opened, "blue").get_by_role("button", name="red, reviewed")).to_be_visible()
+    column(opened, "green").get_by_role("button", name="green,").click()
+    expect(opened.get_by_role("dialog", name="green")).to_be_visible()
+    opened.keyboard.press("2")
+    opened.keyboard.press("Escape")
+    expect(column(opened, "green").get_by_role("button", name="green, reviewed")).to_be_visible()
+    assert verdicts(client) == {"red": ("blue",), "green": ("green",)}
+
+
+def test_answers_that_could_not_be_sent_are_kept_and_sent_later(opened: Page, client: Client) -> None:
+    opened.route("**/verdicts", lambda route: route.abort())
+    said = {press(opened, "1"), press(opened, "1")}
+    expect(opened.get_by_role("alert")).to_contain_text("2 answers not stored yet")
+    opened.get_by_role("link", name="Status").click()
+    opened.evaluate("() => { window.fetch = () => Promise.reject(); }")  # nor when the page is left
+    assert verdicts(client) == {}
+    opened.unroute("**/verdicts")
+    opened.reload()
+    opened.get_by_role("link", name="Label").click()
+    expect(opened.locator("#reviewed")).to_have_text("2")
+    expect(opened.get_by_role("alert")).to_have_count(0)
+    opened.wait_for_load_state("networkidle")
+    assert set(verdicts(client)) == said
+
+
+def test_answer_about_a_replaced_picture_does_not_count_and_it_is_asked_about_again(
+    opened: Page, client: Client
+) -> None:
+    shown = asked(opened).inner_text()
+    original = client.original("default", shown)
+    client.add([noise(99)], ids=[shown], replace=True)
+    press(opened, "1")
+    expect(opened.get_by_text(f"“{shown}” was replaced by another picture")).to_be_visible()
+    expect(opened.locator("#reviewed")).to_have_text("0")
+    assert verdicts(client) == {}
+    while asked(opened).inner_text() != shown:  # in its turn
+        press(opened, "1")
+    expect(opened.locator(".asked-stage figure:not([hidden]) img")).to_have_js_property("naturalWidth", 48)
+    client.add([original], ids=[shown], replace=True)
+
+
+def test_word_of_another_key_is_named_and_a_key_that_may_only_read_reviews_nothing(
+    new_page: OpenPage, tiny_repo: Path, tmp_path: Path
+) -> None:
+    with serve(tiny_repo, TINY, tmp_path, "--api-key", KEY) as server, Client(server.url, KEY) as admin:
+        admin.add([picture("red")], ids=["red"])
+        admin.put_label_set("default", "kind", LABELS)
+        reader = admin.create_key("visitor").key
+        writer = admin.create_key("notebook", "write").key
+        page = new_page().page
+        page.goto(f"{server.url}/#/label")
+        page.get_by_label("API key").fill(KEY)
+        page.keyboard.press("Enter")
+        expect(asked(page)).to_have_text("red")
+        with Client(server.url, writer) as other:
+            other.give_verdicts("default", "kind", {"red": "blue"})
+        page.keyboard.press("1")
+        expect(
+            page.get_by_text("“notebook” had said blue of red. Your word is the later one")
+        ).to_be_visible()
+        page = new_page().page
+        page.goto(f"{server.url}/#/label")
+        page.get_by_label("API key").fill(reader)
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Your key may look, but not review.")).to_be_visible()
+        expect(column(page, "red").locator(".reviewed")).to_have_count(1)
+        expect(page.locator("main button")).to_have_text(["✓", "CSV", "JSON Lines"])
+
+
+def test_set_of_many_labels_is_toggled_and_a_long_one_is_typed_into(
+    opened: Page, server: RunningServer, client: Client
+) -> None:
+    labels = [*COLOURS, "cat", "dog", "horse", "house"]
+    client.put_label_set("default", "long", labels, kind="many", min_score=0)
+    opened.goto(f"{server.url}/#/label?set=long")
+    expect(asked(opened)).not_to_be_empty()
+    opened.get_by_role("button", name="None of these").click()
+    expect(opened.locator("#reviewed")).to_have_text("1")
+    pressed = opened.locator(".label-choices [aria-pressed=true]")
+    n = pressed.count()
+    opened.keyboard.press("1")
+    expect(pressed).to_have_count(n - 1)
+    opened.keyboard.type("hous")
+    expect(opened.locator(".label-choices button")).to_have_text(["house1", "None of these0"])
+    opened.keyboard.press("Enter")
+    expect(pressed).to_have_count(n - 2)
+    shown = press(opened, "Space")
+    expect(opened.locator("#reviewed")).to_have_text("2")
+    opened.wait_for_load_state("networkidle")
+    assert set(verdicts(client, "long")[shown]) == set(labels) - {"red", "house"}
+    client.drop_label_set("default", "long")
+
+
+def test_phone_shows_the_picture_its_proposal_and_the_labels_without_scrolling(
+    new_page: OpenPage, server: RunningServer, client: Client
+) -> None:
+    client.put_label_set(
+        "default", "kind", ["red", "green", "blue", "yellow", "black", "white", "cat", "dog"]
+    )
+    size = {"width": 360, "height": 740}
+    page = new_page(viewport=size, has_touch=True, is_mobile=True).page
+    page.goto(f"{server.url}/#/label?set=kind")
+    expect(asked(page)).not_to_be_empty()
+    for part in page.locator(".asked-stage, .confirm, .label-choices button, .review-steps button").all():
+        expect(part).to_be_in_viewport(ratio=1)
+    heights = page.locator("main button:visible").evaluate_all(
+        "buttons => buttons.map((button) => button.getBoundingClientRect().height)"
+    )
+    assert min(heights) >= 40
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("tab", name="blue").tap()
+    expect(column(page, "blue").locator("li").first).to_be_visible()
+    before = asked(page).inner_text()
+    page.locator(".confirm").tap()
+    expect(asked(page)).not_to_have_text(before)
+    client.drop_label_set("default", "kind")
+
+
+def refuse(status: int, route: Route) -> None:
+    route.fulfill(status=status, json={"title": "Sorry", "detail": f"it is {status}"})
+
+
+def test_view_says_what_is_missing_or_cannot_be_done(
+    new_page: OpenPage, server: RunningServer, client: Client
+) -> None:
+    client.put_label_set("default", "kind", LABELS)
+    page = new_page().page
+    page.goto(f"{server.url}/#/label?set=nothing")
+    expect(page.get_by_text("There is no label set “nothing” here")).to_be_visible()
+    for status, said in ((409, "cannot be labelled now"), (503, "tried again by itself"), (500, "Try again")):
+        page.route("**/label-sets/kind", partial(refuse, status))
+        page.goto(f"{server.url}/#/label?set=kind")
+        page.reload()
+        expect(page.locator("main")).to_contain_text(said)
+        expect(page.locator("main")).to_contain_text(f"it is {status}")
+        page.unroute("**/label-sets/kind")
+    page.get_by_role("button", name="Try again").click()
+    expect(asked(page)).not_to_be_empty()
+    client.create_collection("empty")
+    page.goto(f"{server.url}/#/label?collection=empty")
+    page.reload()
+    expect(page.get_by_text("Sort your pictures by labels of your own")).to_be_visible()
+    client.put_label_set("empty", "kind", LABELS)
+    page.reload()
+    expect(page.get_by_text("No pictures here yet")).to_be_visible()
+    client.drop_collection("empty")
+    client.drop_label_set("default", "kind")
