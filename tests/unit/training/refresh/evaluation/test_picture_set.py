@@ -52,6 +52,22 @@ def test_labels_with_the_same_tokens_are_one_label_in_all_sets(tmp_path: Path, t
     assert second.labels[1:] == ("redredredred a",)
 
 
+def test_captions_that_differ_in_articles_case_or_punctuation_are_one_label_in_all_sets(
+    tmp_path: Path, tokenizer: TextTokenizer
+):
+    own = write_pictures(
+        tmp_path / "own", {"a": ("validation", "pairs", ["a red", "Red.", "the red", "red-blue"])}
+    )
+    shipped = write_pictures(tmp_path / "proof", {"b": ("validation", "icons", ["red", "red blue"])})
+
+    first, second = open_sets([own, shipped], tokenizer)
+
+    assert len(first.labels) == 2
+    assert [len({*names}) for names in first.accepted] == [1, 1, 1, 1]
+    assert len(set(first.accepted[:3])) == 1
+    assert first.labels == second.labels
+
+
 def test_scores_of_the_whole_set_and_of_a_kind_by_hand(tmp_path: Path, tokenizer: TextTokenizer):
     dataset = write_pictures(
         tmp_path / "proof",

@@ -52,9 +52,8 @@ def test_captions_in_a_script_that_the_tokenizer_splits_into_bytes_are_fragmente
 
 
 def test_captions_of_several_pictures_are_counted_with_the_most_frequent(shipped):
-    finding = findings_on([*familiar(20), *["a cat"] * 3, "A  Cat", "a red dog", "a red dog"], shipped)[
-        "shared_captions"
-    ]
+    cats = [*["a cat"] * 2, "A  Cat", "the cat."]
+    finding = findings_on([*familiar(20), *cats, "a red dog", "a red dog"], shipped)["shared_captions"]
 
     assert finding.n == 2
     assert finding.what == "of 22 captions shared by several pictures"
@@ -63,7 +62,7 @@ def test_captions_of_several_pictures_are_counted_with_the_most_frequent(shipped
 
 def test_one_caption_for_all_pictures_is_an_error_that_says_so():
     with pytest.raises(DataError, match=r'all 25 usable pairs have the caption "a cat", from which a model'):
-        findings_on(["a cat", "A cat"] + ["a cat"] * 23)
+        findings_on(["a cat", "A cat", "Cat!"] + ["a cat"] * 22)
 
 
 def test_examples_cannot_control_the_terminal():

@@ -7,6 +7,7 @@ from typing import Literal
 
 from diptych_training.data.packed import PackedDataset, hash_fraction
 from diptych_training.evaluate.embedding import Advance
+from diptych_training.refresh.evaluation.labels import label_key
 from diptych_training.refresh.evaluation.mixes import Mixes
 from diptych_training.refresh.evaluation.results import read_stored, write_stored
 from diptych_training.refresh.evaluation.view import Picture, View
@@ -113,9 +114,9 @@ def sample_captions(held_out: Sequence[str], own: PackedDataset) -> list[str]:
 
     Those of held-out pairs first, then those of pairs trained on.
     """
-    texts = {item.label.casefold(): item.label for source in own.sources("train") for item in source.items}
-    known = {label.casefold() for label in held_out}
-    learned = [label for folded, label in texts.items() if folded not in known]
+    texts = {label_key(item.label): item.label for source in own.sources("train") for item in source.items}
+    known = set(map(label_key, held_out))
+    learned = [label for key, label in texts.items() if key not in known]
     return [*sorted(held_out, key=hash_fraction), *sorted(learned, key=hash_fraction)][:N_SHOWN]
 
 

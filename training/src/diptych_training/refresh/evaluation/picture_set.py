@@ -24,6 +24,7 @@ from diptych_training.evaluate.ranking import (
 from diptych_training.evaluate.results import KINDS
 from diptych_training.evaluate.zero_shot import class_embeddings
 from diptych_training.refresh.evaluation.candidates import Candidates, Texts, label_rows
+from diptych_training.refresh.evaluation.labels import label_key
 from diptych_training.refresh.evaluation.results import SetResult
 
 SPLIT = "validation"
@@ -34,8 +35,9 @@ class PictureSet:
     """N pictures of one or more sources, their N right answers, and the C labels to choose from, sorted.
 
     `chosen` are the sources, each with the positions of its pictures. Labels that the tokenizer cannot tell
-    apart are one label: the first of them by name. With `texts`, labels are those of a label set, each with
-    its words, and `templates` are in the place of the model's.
+    apart, or that differ in articles, case or punctuation only, are one label: the first of them by name.
+    With `texts`, labels are those of a label set, each with its words, and `templates` are in the place of
+    the model's.
     """
 
     name: str
@@ -111,12 +113,14 @@ def among_candidates(pictures: PictureSet, candidates: Candidates, spec: TextSpe
 
 
 def label_names(items: Iterator[PackedItem], tokenizer: TextTokenizer) -> dict[str, str]:
-    """The name of each label: the first, by name, of those that give the same tokens."""
-    first: dict[tuple[int, ...], str] = {}
-    return {
-        label: first.setdefault(tuple(tokenizer.ids(label)[0].tolist()), label)
-        for label in sorted({item.label for item in items})
-    }
+    """The name of each label: the first, by name, of those with the same tokens or the same `label_key`."""
+    with_tokens: dict[tuple[int, ...], str] = {}
+    with_key: dict[str, str] = {}
+    names = {}
+    for label in sorted({item.label for item in items}):
+        first = with_tokens.setdefault(tuple(tokenizer.ids(label)[0].tolist()), label)
+        names[label] = with_key.setdefault(label_key(first), first)
+    return names
 
 
 def embed_set(model: EvaluatedModel, pictures: PictureSet, advance: Advance) -> EmbeddedSet:

@@ -10,6 +10,7 @@ from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import clean
 from diptych_training.data.packed import PackedDataset, PackedItem
 from diptych_training.errors import DataError
+from diptych_training.refresh.evaluation.labels import label_key
 from diptych_training.refresh.pairs.findings import Finding, quoted, shortened
 
 
@@ -43,6 +44,10 @@ class CaptionTokens:
         if found is None:
             found = self._known[text] = self._encode(text)
         return found
+
+    def of_label(self, text: str) -> tuple[int, ...]:
+        """Tokens that are equal for captions of one label: see `label_key`."""
+        return self(label_key(text)).ids
 
     def _encode(self, text: str) -> EncodedCaption:
         try:
@@ -88,8 +93,8 @@ def texts_of_item(item: PackedItem) -> Iterator[str]:
 
 
 def count_captions(items: Sequence[PackedItem], tokens: CaptionTokens) -> Counter[tuple[int, ...]]:
-    """The number of pictures of each label, which is known by its tokens."""
-    return Counter(tokens(item.label).ids for item in items)
+    """The number of pictures of each label."""
+    return Counter(tokens.of_label(item.label) for item in items)
 
 
 def _too_long(texts: Sequence[str], tokens: CaptionTokens) -> list[Finding]:
@@ -148,18 +153,18 @@ def _is_split(encoded: EncodedCaption, limit: float) -> bool:
 def _shared(items: Sequence[PackedItem], tokens: CaptionTokens) -> list[Finding]:
     """Captions of several pictures. DataError if no picture has any other text."""
     counts = count_captions(items, tokens)
-    shared = {ids: n for ids, n in counts.items() if n > 1}
+    shared = {label: n for label, n in counts.items() if n > 1}
     if not shared:
         return []
-    text_of = {tokens(item.label).ids: item.label for item in reversed(items)}
-    if len({tokens(text).ids for item in items for text in texts_of_item(item)}) == 1:
+    text_of = {tokens.of_label(item.label): item.label for item in reversed(items)}
+    if len({tokens.of_label(text) for item in items for text in texts_of_item(item)}) == 1:
         raise DataError(
             f"all {len(items):,} usable pairs have the caption {quoted(items[0].label)}, from which a model "
             "learns nothing: it learns by telling captions apart. Reporter in each caption what its picture "
             "shows, or add pictures of other things with their captions"
         )
-    most = sorted(shared, key=lambda ids: -shared[ids])
-    examples = tuple(f"{quoted(text_of[ids])} ({shared[ids]:,} pictures)" for ids in most[:3])
+    most = sorted(shared, key=lambda label: -shared[label])
+    examples = tuple(f"{quoted(text_of[label])} ({shared[label]:,} pictures)" for label in most[:3])
     what = f"of {len(counts):,} captions shared by several pictures"
     advice = (
         "Pictures of one caption become alike to the model, which learns to tell captions apart; where they "

@@ -150,7 +150,7 @@ class _Preparation:
         if n_usable < MIN_PAIRS:
             raise DataError(self._too_few(n_found, n_usable))
         self.findings += caption_findings(gathered.items, tokens, self.shipped)
-        captions = [tokens(item.label).ids for item in gathered.items]
+        captions = [tokens.of_label(item.label) for item in gathered.items]
         prefixes = (printable(shard.prefix) for shard in shards)
         names = names_in_sources((item.id for item in gathered.items), prefixes)
         held = choose_held_out(names, captions, groups, self.options.hold_out)
