@@ -1,5 +1,6 @@
 """A small report on random pictures, with hostile captions if asked for."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -13,28 +14,60 @@ from support.picture_sets import write_pictures
 DAY = date(2026, 3, 9)
 
 
-def set_result(n_right: int, n: int = 100) -> SetResult:
-    """A set of which the first `n_right` pictures are right."""
-    ranks = tuple(0 if index < n_right else 9 for index in range(n))
-    recalls = {1: n_right / n, 5: 0.9, 10: 1.0}
-    return SetResult(n_labels=10, ranks=ranks, text_to_image=recalls, image_to_text=recalls)
-
-
-def evaluation(own: dict[float, int | None], shipped: dict[float, int], n_own_pairs: int = 400) -> Evaluation:
-    """Mixes by alpha, with the number of right pictures of 100 own and 100 shipped ones, of two kinds."""
-    mixes = tuple(
-        MixResult(
-            alpha=alpha,
-            own=None if n_right is None else set_result(n_right),
-            shipped=set_result(shipped[alpha]),
-            kinds={
-                "emoji": set_result(min(shipped[alpha], 50), 50),
-                "icons": set_result(max(shipped[alpha] - 50, 0), 50),
-            },
-        )
-        for alpha, n_right in own.items()
+def set_result(hits: Sequence[bool], captions: Sequence[int] | None = None) -> SetResult:
+    """A set of pictures, each right or not; every picture has a caption of its own if none are given."""
+    share = sum(hits) / len(hits)
+    recalls = {1: share, 5: 0.9, 10: 1.0}
+    return SetResult(
+        n_labels=10,
+        ranks=tuple(0 if hit else 9 for hit in hits),
+        captions=tuple(range(len(hits)) if captions is None else captions),
+        text_to_image=recalls,
+        image_to_text=recalls,
     )
-    return Evaluation(inputs="0" * 64, own="mine", shipped="proof", n_own_pairs=n_own_pairs, mixes=mixes)
+
+
+def first_right(n_right: int, n: int = 100) -> list[bool]:
+    """`n` pictures of which the first `n_right` are right."""
+    return [index < n_right for index in range(n)]
+
+
+def evaluation(
+    own: Mapping[float, int | Sequence[bool] | None],
+    shipped: Mapping[float, int],
+    n_own_pairs: int = 400,
+    photographs: Mapping[float, int] | None = None,
+) -> Evaluation:
+    """Mixes by alpha.
+
+    `own`: the number of right ones of 100 own pictures, or the hits. `shipped`: the percentage of right ones
+    of 1,000 shipped drawings. `photographs`: how many are right of 198 crops of 9 photographs, by default
+    all.
+    """
+    crops = [index % 9 for index in range(198)]
+    mixes = []
+    for alpha, right in own.items():
+        hits = first_right(right) if isinstance(right, int) else right
+        n_photographs = 198 if photographs is None else photographs[alpha]
+        drawings = set_result(first_right(10 * shipped[alpha], 1000))
+        shot = set_result(first_right(n_photographs, 198), crops)
+        mixes.append(
+            MixResult(
+                alpha=alpha,
+                own=None if hits is None else set_result(hits),
+                own_among_all=None if hits is None else set_result(hits),
+                shipped=set_result([*drawings.hits(), *shot.hits()]),
+                parts={"drawings": drawings, "photographs": shot},
+            )
+        )
+    return Evaluation(
+        inputs="0" * 64,
+        own="mine",
+        shipped="proof",
+        n_own_pairs=n_own_pairs,
+        n_photographs=9,
+        mixes=tuple(mixes),
+    )
 
 
 def small_report(folder: Path, *, size: int = 32, caption: str = "red star", n: int = 3) -> Content:

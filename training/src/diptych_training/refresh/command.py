@@ -29,9 +29,7 @@ from diptych_training.paths import data_dir
 from diptych_training.progress import Reporter
 from diptych_training.push import KEY_VARIABLE, add_push_flag, environment_key, require_server
 from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
-from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS
 from diptych_training.refresh.finish import how_to_serve, push_outcome
-from diptych_training.refresh.measure import FEW_SHIPPED
 from diptych_training.refresh.pairs.prepare import PairsOptions
 from diptych_training.refresh.refresh import refresh
 from diptych_training.refresh.reviewed.fetch import Reviewed, fetch_reviewed
@@ -74,14 +72,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=_points,
         default=MAX_LOSS,
         metavar="POINTS",
-        help="publish nothing if top-1 on the shipped pairs falls by more (default: %(default)g)",
+        help="publish nothing if top-1 on the shipped drawings or photographs may have fallen by more "
+        "(default: %(default)g)",
     )
     parser.add_argument(
         "--shipped-pictures",
         type=positive,
         metavar="N",
-        help=f"pictures of the shipped set to judge by; default: {FEW_SHIPPED} for fewer than "
-        f"{MIN_OWN_PAIRS} pairs, else all",
+        help="pictures of the shipped set to judge by; default: all",
     )
     parser.add_argument(
         "--alpha",

@@ -9,14 +9,20 @@ from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.progress import progress_bar
 from diptych_training.refresh.evaluation.changes import Changes, find_changes
-from diptych_training.refresh.evaluation.evaluate import ALPHAS, Choice, choose_alpha, evaluate_mixes, n_pairs
+from diptych_training.refresh.evaluation.evaluate import (
+    ALPHAS,
+    FEW_ALPHAS,
+    Choice,
+    choose_alpha,
+    evaluate_mixes,
+    fixed_choice,
+    n_pairs,
+)
 from diptych_training.refresh.evaluation.mixes import Mixes
 from diptych_training.refresh.evaluation.picture_set import SPLIT
 from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, Evaluation
 from diptych_training.refresh.ledger import RefreshFolder
 from diptych_training.refresh.start import RefreshOptions
-
-FEW_SHIPPED = 600  # shipped pictures that fewer than MIN_OWN_PAIRS pairs are judged by
 
 
 @dataclass(frozen=True)
@@ -56,14 +62,14 @@ def measure(folder: RefreshFolder, shipped: PackedDataset, options: RefreshOptio
     old = dict(load_run(folder.run.path, "start").model.state_dict())
     own = read_dataset(folder.own)
     candidates = None if options.reviewed is None else options.reviewed.candidates
-    mixes = Mixes(tuned, old, own, shipped, n_shipped(own, options.shipped_pictures), candidates=candidates)
-    alphas = sorted({*ALPHAS, *(() if alpha is None else (alpha,))})
+    mixes = Mixes(tuned, old, own, shipped, options.shipped_pictures, candidates=candidates)
+    alphas = sorted({*measured_alphas(own), *(() if alpha is None else (alpha,))})
     with progress_bar(total=len(alphas) * mixes.n_pictures, unit="image", desc="judge") as bar:
         evaluation = evaluate_mixes(mixes, alphas, advance=bar.update, file=folder.evaluation_file)
     choice = (
         choose_alpha(evaluation, options.max_loss)
         if alpha is None
-        else Choice(alpha, True, "given by --alpha", evaluation.loss_points(alpha), options.max_loss)
+        else fixed_choice(evaluation, alpha, "given by --alpha", options.max_loss)
     )
     n_left = mixes.n_to_embed((0.0, choice.alpha))
     with progress_bar(total=n_left, unit="image", desc="compare", disable=not n_left) as bar:
@@ -71,16 +77,12 @@ def measure(folder: RefreshFolder, shipped: PackedDataset, options: RefreshOptio
     return Measured(tuned, old, own, shipped, evaluation, choice, changes)
 
 
-def n_shipped(own: PackedDataset, asked: int | None) -> int | None:
-    """How many shipped pictures to judge by; None: all.
-
-    Few pairs are trained on quickly, and the weight of what is learned is not chosen by what is measured.
-    """
-    return FEW_SHIPPED if asked is None and n_pairs(own) < MIN_OWN_PAIRS else asked
+def measured_alphas(own: PackedDataset) -> tuple[float, ...]:
+    """The weights to measure, in addition to that of --alpha: few where none is chosen by the result."""
+    return FEW_ALPHAS if n_pairs(own) < MIN_OWN_PAIRS else ALPHAS
 
 
 def n_evaluated(own: PackedDataset, shipped: PackedDataset, asked: int | None) -> int:
     """How many pictures each mix embeds."""
     n_own, n_all = (sum(entry.n for _, entry in dataset.listed(SPLIT)) for dataset in (own, shipped))
-    wanted = n_shipped(own, asked)
-    return n_own + (n_all if wanted is None else min(wanted, n_all))
+    return n_own + (n_all if asked is None else min(asked, n_all))

@@ -10,7 +10,7 @@ from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.export.run_export import KEPT_HALVES, RunExport, publish_run
 from diptych_training.progress import Reporter
-from diptych_training.refresh.evaluation.results import SetResult
+from diptych_training.refresh.evaluation.difference import Difference
 from diptych_training.refresh.ledger import Published, RefreshFolder
 from diptych_training.refresh.measure import Measured
 from diptych_training.refresh.start import Places, RefreshOptions, Start
@@ -75,16 +75,17 @@ def _find(
 
 def _refreshed(refresh_id: str, start: Start, measured: Measured) -> Refreshed:
     """Top-1 of the old and of the new model on both sets."""
-    evaluation, new = measured.evaluation, measured.evaluation.at(measured.choice.alpha)
+    evaluation, choice = measured.evaluation, measured.choice
+    own = evaluation.own_difference(choice.own_alphas)
     return Refreshed(
         id=refresh_id,
-        alpha=measured.choice.alpha,
+        alpha=choice.alpha,
         started_from=start.title,
         n_pairs=evaluation.n_own_pairs,
-        shipped=_change(evaluation.old.shipped, new.shipped),
-        own=None if evaluation.old.own is None or new.own is None else _change(evaluation.old.own, new.own),
+        shipped=_change(evaluation.shipped_difference(choice.alpha)),
+        own=None if own is None else _change(own),
     )
 
 
-def _change(old: SetResult, new: SetResult) -> Change:
-    return Change(n_images=new.n, old_top1=round(old.top(1), 4), top1=round(new.top(1), 4))
+def _change(found: Difference) -> Change:
+    return Change(n_images=found.n, old_top1=round(found.old, 4), top1=round(found.new, 4))

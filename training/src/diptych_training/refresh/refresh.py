@@ -20,7 +20,6 @@ from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.pairs.own import SHEET_FILE
 from diptych_training.refresh.pairs.prepare import pairs_digest, prepare_pairs
 from diptych_training.refresh.publish import publish
-from diptych_training.refresh.report.content import headline
 from diptych_training.refresh.start import Places, RefreshOptions, Start, default_start, open_start
 from diptych_training.refresh.summary import report_gains, summary, too_much_lost
 from diptych_training.refresh.train import choose_recipe, train
@@ -91,8 +90,7 @@ def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outco
         raise TooMuchLost(too_much_lost(measured))
     published = publish(options, places, folder, start=start, measured=measured, report=report)
     folder.record(folder.ledger, published=published)
-    gains = headline(measured.evaluation, measured.choice)
-    report(f"\n{summary(folder, start, published, places.repository, gains)}")
+    report(f"\n{summary(folder, start, published, places.repository)}")
     return Outcome(folder, published, measured)
 
 

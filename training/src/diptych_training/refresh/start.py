@@ -41,8 +41,8 @@ class RefreshOptions:
 
     `start` is NAME or NAME/VERSION of the repository; None: the newest version of `name`, or else the default
     model. `recipe` is a file in place of the chosen recipe.
-    `alpha` is the weight of the mix, None to choose it. `max_loss`: points of top-1 on the shipped set that
-    may be lost; `shipped_pictures`: how many pictures of that set judge, None: by the number of pairs.
+    `alpha` is the weight of the mix, None to choose it. `max_loss`: points of top-1 on each part of the
+    shipped set that may be lost; `shipped_pictures`: how many pictures of that set judge, None: all.
     `half_weights`: whether weights are stored as float16; None: as the start stores its own.
     `old_data`: where the data set may be that the old model was trained on. `reviewed`: what the sources are,
     if they are the reviewed pictures of a label set.

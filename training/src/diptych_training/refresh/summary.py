@@ -1,15 +1,14 @@
 """Print the summary of a refresh to the terminal: a table, three searches, and what was published."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.progress import Reporter
-from diptych_training.refresh.evaluation.results import POINTS
+from diptych_training.refresh.evaluation.evaluate import losses_of
 from diptych_training.refresh.ledger import Published, RefreshFolder
 from diptych_training.refresh.measure import Measured
 from diptych_training.refresh.pairs.findings import PairsReport
-from diptych_training.refresh.report.content import Content, changed_names
+from diptych_training.refresh.report.content import Content, changed_names, loss_text
 from diptych_training.refresh.report.report import gains_table, other_weights, searches_text, write_report
 from diptych_training.refresh.reviewed.download import image_id
 from diptych_training.refresh.start import RefreshOptions, Start
@@ -24,7 +23,7 @@ def report_gains(
     measured: Measured,
     report: Reporter,
 ) -> None:
-    """Write the report, and show its table and three searches."""
+    """Write the report, and show its first lines, its table and three searches."""
     gained, lost = measured.gained_and_lost
     if options.reviewed is not None:
         gained, lost = list(map(image_id, gained)), list(map(image_id, lost))
@@ -44,7 +43,7 @@ def report_gains(
     )
     write_report(folder.path, content)
     choice = measured.choice
-    report(f"\n{gains_table(measured.evaluation, choice.alpha).markdown()}\n")
+    report("\n".join(["", *content.headline, "", gains_table(measured.evaluation, choice).markdown(), ""]))
     for line in changed_names(content):
         report(line)
     report(f"weight of what was learned: {choice.alpha:g}, {choice.reason}")
@@ -60,14 +59,8 @@ def _about_pairs(options: RefreshOptions, pairs: PairsReport) -> str:
     return f"{options.reviewed.text}\n{judged}\n{pairs.text()}"
 
 
-def summary(
-    folder: RefreshFolder,
-    start: Start,
-    published: Published,
-    repository: ModelRepository,
-    gains: Sequence[str] = (),
-) -> str:
-    """Describe the published version, the gains and losses (`gains`, sentences), and the path of the page.
+def summary(folder: RefreshFolder, start: Start, published: Published, repository: ModelRepository) -> str:
+    """Describe the published version, and name the page.
 
     Names precisions of the old version that the new one lacks.
     """
@@ -76,24 +69,17 @@ def summary(
     lines = [f"{published.name}/{published.version} is published: {where} ({', '.join(precisions)})"]
     if left_out := [one for one in start.manifest.precisions if one not in precisions]:
         lines.append(f"Left out: {', '.join(left_out)} ({folder.export_log} says why)")
-    return "\n".join([*lines, *gains, f"What changed, with pictures: {folder.page}"])
+    return "\n".join([*lines, f"What changed, with pictures: {folder.page}"])
 
 
 def too_much_lost(measured: Measured) -> str:
     """Why nothing is published, and which smaller weight would be within the bound."""
     choice, evaluation = measured.choice, measured.evaluation
-    new = evaluation.at(choice.alpha).shipped.top(1)
-    within = [
-        mix.alpha
-        for mix in evaluation.mixes
-        if 0 < mix.alpha < choice.alpha and evaluation.loss_points(mix.alpha) <= choice.max_loss
-    ]
-    smaller = (
-        f"--alpha {max(within):g} loses {evaluation.loss_points(max(within)):.1f}, without training again"
-        if within
-        else "more old pairs in every batch (--set data.rehearsal.old.share=0.75) or fewer steps lose less"
-    )
-    return (
-        f"top-1 on the shipped set falls by {choice.loss:.1f} to {POINTS * new:.1f}; "
-        f"at most {choice.max_loss:g} may be lost (--max-loss). Nothing is published: {smaller}"
-    )
+    beyond = "; ".join(loss_text(loss, evaluation) for loss in choice.losses if not loss.is_within)
+    smaller = "more old pairs in every batch (--set data.rehearsal.old.share=0.75) or fewer steps lose less"
+    for mix in evaluation.mixes:
+        losses = losses_of(evaluation, mix.alpha, choice.max_loss)
+        if 0 < mix.alpha < choice.alpha and all(loss.is_within for loss in losses):
+            most = max(loss.points for loss in losses)
+            smaller = f"--alpha {mix.alpha:g} loses at most {most:.1f}, without training again"
+    return f"{beyond}; at most {choice.max_loss:g} may be lost (--max-loss). Nothing is published: {smaller}"

@@ -14,9 +14,8 @@ from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.progress import Reporter
-from diptych_training.refresh.evaluation.evaluate import ALPHAS
 from diptych_training.refresh.ledger import RefreshFolder
-from diptych_training.refresh.measure import n_evaluated
+from diptych_training.refresh.measure import measured_alphas, n_evaluated
 from diptych_training.refresh.pairs.findings import PairsReport
 from diptych_training.refresh.recipe import old_pairs, write_recipe
 from diptych_training.refresh.start import Places, RefreshOptions, Start
@@ -108,7 +107,7 @@ def train(
         return True
     own = read_dataset(folder.own)
     remaining = Remaining(
-        n_mixes=len(ALPHAS),
+        n_mixes=len(measured_alphas(own)),
         n_pictures=n_evaluated(own, start.shipped, options.shipped_pictures),
         n_precisions=len(start.manifest.precisions),
     )

@@ -112,7 +112,7 @@ def test_changes_between_two_runs_agree_with_what_was_judged(parts):
     assert {one.query for one in changes.searches} == {"red star", "moon", "sun"}
     assert {one.rank_after for one in changes.searches if one.query == "sun"} == {None}
     assert all(len(one.before) == len(one.after) == 5 for one in changes.searches)
-    difference, own_difference = evaluation.shipped_difference(1), evaluation.own_difference(1)
+    difference, own_difference = evaluation.shipped_difference(1), evaluation.own_difference([1, 1])
     assert own_difference is not None
     assert len(changes.gained_pictures) <= difference.n_gained + own_difference.n_gained
     assert bool(changes.lost_pictures) == bool(difference.n_lost + own_difference.n_lost)

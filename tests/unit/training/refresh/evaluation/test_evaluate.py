@@ -42,7 +42,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     return write_pictures(
         tmp_path_factory.mktemp("sets") / "proof",
-        {"emoji": ("validation", "emoji", THINGS[:8]), "icons": ("validation", "icons", THINGS)},
+        {"drawn": ("validation", "icons", THINGS), "shot": ("validation", "pairs", THINGS[:2] * 4)},
         seed=1,
     )
 
@@ -62,8 +62,12 @@ def test_every_mix_is_measured_on_both_sets(run, old, own, shipped):
     for mix in evaluation.mixes:
         assert mix.own is not None
         assert (mix.own.n, mix.own.n_labels, mix.shipped.n, mix.shipped.n_labels) == (4, 4, 20, 12)
-        assert {kind: part.n for kind, part in mix.kinds.items()} == {"emoji": 8, "icons": 12}
-        assert mix.kinds["emoji"].ranks + mix.kinds["icons"].ranks == mix.shipped.ranks
+        assert {part: result.n for part, result in mix.parts.items()} == {"drawings": 12, "photographs": 8}
+        assert len(set(mix.parts["photographs"].captions)) == 2
+        assert mix.parts["drawings"].ranks + mix.parts["photographs"].ranks == mix.shipped.ranks
+        assert mix.own_among_all is not None
+        assert mix.own_among_all.n_labels == 4 + 12
+        assert all(a >= b for a, b in zip(mix.own_among_all.ranks, mix.own.ranks, strict=True))
 
 
 def test_alpha_one_is_the_run_as_evaluate_measures_it(run, old, own, shipped):

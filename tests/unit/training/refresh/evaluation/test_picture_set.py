@@ -7,7 +7,12 @@ import pytest
 
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.refresh.evaluation.picture_set import EmbeddedSet, open_sets, score_set
+from diptych_training.refresh.evaluation.picture_set import (
+    EmbeddedSet,
+    among_labels_of,
+    open_sets,
+    score_set,
+)
 from support.picture_sets import write_pictures
 from support.tiny_tokenizer import write_tiny_tokenizer
 
@@ -24,7 +29,7 @@ def test_all_sources_share_one_list_of_labels(tmp_path: Path, tokenizer: TextTok
         tmp_path / "proof",
         {
             "a": ("validation", "emoji", ["red", "blue"]),
-            "b": ("validation", "icons", ["green", "red", "green"]),
+            "b": ("validation", "pairs", ["green", "red", "green"]),
             "old": ("train", "icons", ["white"]),
         },
     )
@@ -32,8 +37,9 @@ def test_all_sources_share_one_list_of_labels(tmp_path: Path, tokenizer: TextTok
     (opened,) = open_sets([dataset], tokenizer)
 
     assert (opened.name, len(opened), opened.labels) == ("proof", 5, ("blue", "green", "red"))
-    assert opened.kinds() == ["emoji", "icons"]
-    assert opened.of_kind("icons").tolist() == [2, 3, 4]
+    assert opened.parts() == ["drawings", "photographs"]
+    assert opened.of_part("photographs").tolist() == [2, 3, 4]
+    assert opened.captions().tolist() == [2, 0, 1, 2, 1]
     assert [(source.name, index) for source, index in opened.pictures()][2:4] == [("b", 0), ("b", 1)]
 
 
@@ -68,17 +74,29 @@ def test_captions_that_differ_in_articles_case_or_punctuation_are_one_label_in_a
     assert first.labels == second.labels
 
 
-def test_scores_of_the_whole_set_and_of_a_kind_by_hand(tmp_path: Path, tokenizer: TextTokenizer):
+def test_photographs_are_counted_where_each_source_has_the_crops_of_one(
+    tmp_path: Path, tokenizer: TextTokenizer
+):
+    crops = {name: ("validation", "pairs", [name] * 3) for name in ("red", "blue")}
+    drawn = {"drawn": ("validation", "icons", ["red", "white"])}
+    (of_crops,) = open_sets([write_pictures(tmp_path / "a", {**crops, **drawn})], tokenizer)
+    mixed = {"many": ("validation", "pairs", ["red", "blue"])}
+    (of_pictures,) = open_sets([write_pictures(tmp_path / "b", {**mixed, **drawn})], tokenizer)
+
+    assert (of_crops.n_photographs(), of_pictures.n_photographs()) == (2, None)
+
+
+def test_scores_of_the_whole_set_and_of_a_part_by_hand(tmp_path: Path, tokenizer: TextTokenizer):
     dataset = write_pictures(
         tmp_path / "proof",
-        {"a": ("validation", "emoji", ["blue", "red"]), "b": ("validation", "icons", ["green", "red"])},
+        {"a": ("validation", "emoji", ["blue", "red"]), "b": ("validation", "pairs", ["green", "red"])},
     )
     (opened,) = open_sets([dataset], tokenizer)
     labels = np.eye(3, dtype=np.float32)  # blue, green, red
     images = np.array([[0.9, 0.1, 0.3], [0.8, 0.1, 0.2], [0.5, 0.4, 0.6], [0.3, 0.2, 0.9]], dtype=np.float32)
     embedded = EmbeddedSet(opened, images, class_rows=labels, text_rows=labels)
 
-    whole, icons = score_set(embedded), score_set(embedded, opened.of_kind("icons"))
+    whole, part = score_set(embedded), score_set(embedded, opened.of_part("photographs"))
 
     assert whole.ranks == (0, 1, 2, 0)
     assert (whole.n, whole.n_labels, whole.top(1), whole.top(5)) == (4, 3, 0.5, 1)
@@ -86,6 +104,22 @@ def test_scores_of_the_whole_set_and_of_a_kind_by_hand(tmp_path: Path, tokenizer
     assert whole.text_to_image == {1: 1, 5: 1, 10: 1}
     assert whole.image_to_text == {1: 0.5, 5: 1, 10: 1}
     # Among all three labels, but retrieval only among green and red: picture 2 is nearer to red.
-    assert (icons.ranks, icons.n_labels) == ((2, 0), 3)
-    assert icons.image_to_text[1] == 0.5
-    assert icons.text_to_image[1] == 1
+    assert (part.ranks, part.captions, part.n_labels) == ((2, 0), (1, 2), 3)
+    assert part.image_to_text[1] == 0.5
+    assert part.text_to_image[1] == 1
+
+
+def test_labels_of_another_set_are_further_candidates_but_not_the_same_label_in_other_words(
+    tmp_path: Path, tokenizer: TextTokenizer
+):
+    own = write_pictures(tmp_path / "own", {"a": ("validation", "pairs", ["red"])})
+    shipped = write_pictures(tmp_path / "proof", {"b": ("validation", "icons", ["The red", "white"])})
+    (few,), (other,) = (open_sets([dataset], tokenizer) for dataset in (own, shipped))
+    rows = np.eye(3, dtype=np.float32)  # red, the red, white
+    image = np.array([[0.5, 0.9, 0.7]], dtype=np.float32)
+    embedded = EmbeddedSet(few, image, class_rows=rows[:1], text_rows=rows[:1])
+    among = EmbeddedSet(other, np.zeros((2, 3), np.float32), class_rows=rows[1:], text_rows=rows[1:])
+
+    found = score_set(among_labels_of(embedded, among))
+
+    assert (score_set(embedded).ranks, found.ranks, found.n_labels) == ((0,), (1,), 2)

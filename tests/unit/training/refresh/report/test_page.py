@@ -12,7 +12,9 @@ def test_the_page_has_every_part(tmp_path):
 
     for part in (
         "mine/1: what was gained and lost", "Made of pictograms/5, 9 March 2026", "Gained and lost",
-        "Your pictures: top-1 20.0 before, 60.0 now", "your pairs, held out", "of it: emoji styles",
+        "Gained: your pictures: top-1 20.0 before, 60.0 now (+40.0) among your labels",
+        "your pairs, held out",
+        "the same among all labels", "of it: drawings", "of it: photographs",
         "How much of the new weights was kept", "Three of your searches", "Searches that gained most",
         "Searches that lost most", "Pictures that are right now", "Pictures that are wrong now",
         "rank 4 before, 1 after", "100 pairs, 2 unreadable", 'name = "mine"', "What to do next",

@@ -12,10 +12,32 @@ from support.reports import evaluation, small_report
 def test_few_pairs_are_too_few_to_judge_however_clear_their_figures_are():
     measured = evaluation({0: 20, 0.5: 90}, {0: 80, 0.5: 79}, n_own_pairs=100)
 
-    rows = table_rows(measured, 0.5)
+    rows = table_rows(measured, choose_alpha(measured))
 
-    assert (rows[0].verdict, rows[1].verdict) == ("too few to judge", "no clear change")
-    assert rows[0].difference.new == 0.9
+    assert [row.title for row in rows] == [
+        "your pairs, held out", "the same among all labels", "shipped set", "of it: drawings",
+        "of it: photographs",
+    ]  # fmt: skip
+    assert [row.verdict for row in rows[:2]] == ["too few to judge"] * 2
+    assert (rows[0].difference.new, rows[4].difference.n_captions) == (0.9, 9)
+
+
+def test_what_a_person_reads_first_is_gained_lost_how_sure_and_what_to_do(tmp_path):
+    content = small_report(tmp_path)
+
+    assert content.headline == [
+        "Gained: your pictures: top-1 20.0 before, 60.0 now (+40.0) among your labels; 20.0 before, 60.0 now "
+        "(+40.0) among yours and the shipped ones.",
+        "Lost: shipped drawings 80.0 before, 78.0 now (−2.0); photographs 100.0 before, 100.0 now (0.0).",
+        "How sure the gain is: +29.7 to +49.5 points (95% interval, 100 pictures of 100 captions): better; "
+        "top-1 now is between 50.2 and 69.6.",
+        "How sure the loss is: drawings lose at most 2.9 points (95% interval, 1,000 pictures of 1,000 "
+        "captions); 198 crops of 9 photographs are too few to exclude a loss of 3 points, at least 67 are "
+        "needed: photographs lose 0.0 as measured, and perhaps 23.8. Within the bound of 3.",
+        "What to do: Look at the searches and pictures that lost: where one matters to you, add pairs that "
+        "show it.",
+    ]
+    assert markdown(content).index(content.headline[0]) < markdown(content).index("| top-1")
 
 
 def test_advice_follows_from_what_was_measured():
@@ -24,7 +46,7 @@ def test_advice_follows_from_what_was_measured():
     unclear = evaluation({0: 20, 0.5: 22}, {0: 80, 0.5: 80})
     good = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 80})
 
-    assert found_in(few) == ["loses 20.0 points", "With 50 more", "pictures that lost"]
+    assert found_in(few) == ["may lose 22", "With 50 more", "pictures that lost"]
     assert found_in(useless) == ["keep that", "pictures that lost"]
     assert found_in(unclear) == ["No clear gain", "pictures that lost"]
     assert found_in(good) == ["pictures that lost"]
@@ -32,7 +54,7 @@ def test_advice_follows_from_what_was_measured():
 
 def found_in(measured) -> list[str]:
     """The known phrases of the advice, each in its own step."""
-    phrases = ("loses 20.0 points", "With 50 more", "keep that", "No clear gain", "pictures that lost")
+    phrases = ("may lose 22", "With 50 more", "keep that", "No clear gain", "pictures that lost")
     steps = advice(measured, choose_alpha(measured))
     return [phrase for step in steps for phrase in phrases if phrase in step]
 
@@ -42,11 +64,13 @@ def markdown(content: Content) -> str:
 
 
 def test_the_table_has_old_new_change_interval_and_verdict():
-    # 40 of 100 gained, none lost: 41/102 - 1/102 = 0.392, +- 1.96 sqrt((42/102 - 0.392^2) / 102) = 0.098
-    lines = gains_table(evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5).markdown().splitlines()
+    # 40 of 100 gained, none lost; one more is half gained, half lost: 40/101 +- 1.984 sqrt(101/100 * (40 *
+    # 0.604^2 + 60 * 0.396^2 + (0.604^2 + 1.396^2) / 2)) / 101 = 0.396 +- 0.099
+    measured = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 78})
+    lines = gains_table(measured, choose_alpha(measured)).markdown().splitlines()
 
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
-        "your pairs, held out", "100", "10", "20.0", "60.0", "+40.0", "+29.4 to +49.1", "better",
+        "your pairs, held out", "100", "100", "20.0", "60.0", "+40.0", "+29.7 to +49.5", "better",
     ]  # fmt: skip
     assert len({len(line) for line in lines}) == 1
 

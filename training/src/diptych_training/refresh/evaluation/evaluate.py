@@ -4,72 +4,135 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.embedding import Advance
+from diptych_training.refresh.evaluation.difference import Difference
 from diptych_training.refresh.evaluation.mixes import EmbeddedMix, Mixes
-from diptych_training.refresh.evaluation.picture_set import SPLIT, score_set
+from diptych_training.refresh.evaluation.picture_set import SPLIT, among_labels_of, score_set
 from diptych_training.refresh.evaluation.results import (
     MIN_OWN_PAIRS,
     POINTS,
     Evaluation,
     MixResult,
+    Part,
+    SetResult,
     read_stored,
     write_stored,
 )
 from diptych_training.refresh.evaluation.view import OWN, SHIPPED
 
-MAX_LOSS = 3.0  # points of top-1 on the shipped set
+MAX_LOSS = 3.0  # points of top-1 on each part of the shipped set
 FIXED_ALPHA = 0.5
+N_FOLDS = 5
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The chosen weight and the reason, in words. `loss` is in points of top-1 on the shipped set.
+class Loss:
+    """What a mix loses on one part of the shipped set, against the bound of `max_loss` points of top-1."""
 
-    `is_fixed`: it was not chosen by what was measured.
+    part: Part
+    difference: Difference
+    max_loss: float
+
+    @property
+    def can_be_bounded(self) -> bool:
+        """Whether the part has so many captions that its interval could be within the bound."""
+        return POINTS * self.difference.unresolved <= self.max_loss + ROUNDING
+
+    @property
+    def points(self) -> float:
+        """The loss at the worse end of the interval; the measured one if the captions are too few."""
+        found = self.difference.low if self.can_be_bounded else self.difference.change
+        return max(0.0, -POINTS * found)
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the loss is within the bound."""
+        return self.points <= self.max_loss + ROUNDING
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen weight and the reason, in words, and what that mix loses on each part of the shipped set.
+
+    `is_fixed`: the weight was not chosen by what was measured. `own_alphas` has the weight by which each of
+    the user's held-out pictures is judged: one that was chosen without the captions of its fold.
     """
 
     alpha: float
     is_fixed: bool
     reason: str
-    loss: float
+    losses: tuple[Loss, ...]
     max_loss: float
+    own_alphas: tuple[float, ...] = ()
 
     @property
     def is_within(self) -> bool:
-        """Whether the loss is within the bound."""
-        return self.loss <= self.max_loss + ROUNDING
+        """Whether the loss of each part is within the bound."""
+        return all(loss.is_within for loss in self.losses)
+
+
+def fixed_choice(evaluation: Evaluation, alpha: float, reason: str, max_loss: float) -> Choice:
+    """A weight that does not depend on what was measured. Raises EvaluationError if it was not measured."""
+    own = evaluation.at(alpha).own
+    alphas = (alpha,) * (0 if own is None else own.n)
+    return Choice(alpha, True, reason, losses_of(evaluation, alpha, max_loss), max_loss, alphas)
+
+
+def losses_of(evaluation: Evaluation, alpha: float, max_loss: float) -> tuple[Loss, ...]:
+    """What this mix loses on each part of the shipped set."""
+    return tuple(Loss(part, found, max_loss) for part, found in evaluation.part_differences(alpha))
 
 
 def choose_alpha(evaluation: Evaluation, max_loss: float = MAX_LOSS) -> Choice:
     """Choose the mix with the best top-1 on the user's held-out pairs among those within `max_loss` points.
 
     Ties go to the smaller alpha; the old model (alpha 0) is always within. With fewer than MIN_OWN_PAIRS
-    pairs, or none held out, alpha is FIXED_ALPHA whatever the loss: check `is_within`. Raises
-    EvaluationError if that one was not measured.
+    pairs, or held-out ones of fewer than two captions, alpha is FIXED_ALPHA whatever the loss: check
+    `is_within`. Raises EvaluationError if that one was not measured.
     """
-    if evaluation.is_too_few or evaluation.old.own is None:
-        evaluation.at(FIXED_ALPHA)
+    own = evaluation.old.own
+    if evaluation.is_too_few:
         few = f"{evaluation.n_own_pairs:,} pairs are too few to choose by ({MIN_OWN_PAIRS} are needed)"
-        reason = f"fixed: {few if evaluation.is_too_few else 'no pair was held out to choose by'}"
-        return Choice(FIXED_ALPHA, True, reason, evaluation.loss_points(FIXED_ALPHA), max_loss)
-    within = [mix for mix in evaluation.mixes if evaluation.loss_points(mix.alpha) <= max_loss + ROUNDING]
-    best = max(within, key=lambda mix: (_own_top1(mix), -mix.alpha))
+        return fixed_choice(evaluation, FIXED_ALPHA, f"fixed: {few}", max_loss)
+    if own is None or len(set(own.captions)) == 1:
+        what = "no pair was" if own is None else "pairs of one caption only were"
+        return fixed_choice(evaluation, FIXED_ALPHA, f"fixed: {what} held out to choose by", max_loss)
+    within = [mix for mix in evaluation.mixes if _is_within(evaluation, mix, max_loss)]
+    hits = np.array([_own(mix).hits() for mix in within])  # (W, N)
+    best = within[_best(hits)]
+    fold = np.array(own.captions) % N_FOLDS  # (N,)
+    chosen = {number: within[_best(hits[:, fold != number])].alpha for number in set(fold.tolist())}
     reason = (
-        f"best of {len(within)} measured mixes that lose at most {max_loss:g} points on the shipped set: "
-        f"{_own_top1(best) * POINTS:.1f} on {evaluation.own}, the old model "
-        f"{_own_top1(evaluation.old) * POINTS:.1f}"
+        f"best of {len(within)} measured mixes within a loss of {max_loss:g} points on the shipped set: "
+        f"{_own(best).top(1) * POINTS:.1f} on {evaluation.own}, the old model {own.top(1) * POINTS:.1f}"
     )
-    return Choice(best.alpha, False, reason, evaluation.loss_points(best.alpha), max_loss)
+    alphas = tuple(chosen[number] for number in fold.tolist())
+    losses = losses_of(evaluation, best.alpha, max_loss)
+    return Choice(best.alpha, False, reason, losses, max_loss, alphas)
 
 
-def _own_top1(mix: MixResult) -> float:
+def _is_within(evaluation: Evaluation, mix: MixResult, max_loss: float) -> bool:
+    losses = losses_of(evaluation, mix.alpha, max_loss)
+    return mix is evaluation.old or all(loss.is_within for loss in losses)
+
+
+def _best(hits: NDArray[np.bool_]) -> int:
+    """The first of the rows (W, N) with the most hits."""
+    return int(hits.sum(axis=1).argmax())
+
+
+def _own(mix: MixResult) -> SetResult:
     assert mix.own is not None
-    return mix.own.top(1)
+    return mix.own
 
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+FEW_ALPHAS = (0.0, 0.25, FIXED_ALPHA)  # where the weight is fixed: it, and a smaller one that loses less
 
 
 def evaluate_mixes(
@@ -87,6 +150,7 @@ def evaluate_mixes(
         own=mixes.own.name,
         shipped=mixes.shipped.name,
         n_own_pairs=n_pairs(mixes.own),
+        n_photographs=mixes.shipped_set.n_photographs(),
         mixes=(),
     )
     wanted = sorted({0.0, *alphas})
@@ -111,8 +175,9 @@ def _measure_mix(mix: EmbeddedMix, alpha: float) -> MixResult:
     return MixResult(
         alpha=alpha,
         own=None if own is None else score_set(own),
+        own_among_all=None if own is None else score_set(among_labels_of(own, shipped)),
         shipped=score_set(shipped),
-        kinds={kind: score_set(shipped, pictures.of_kind(kind)) for kind in pictures.kinds()},
+        parts={part: score_set(shipped, pictures.of_part(part)) for part in pictures.parts()},
     )
 
 

@@ -21,11 +21,10 @@ from diptych_training.evaluate.ranking import (
     relevance,
     text_to_image_recall,
 )
-from diptych_training.evaluate.results import KINDS
 from diptych_training.evaluate.zero_shot import class_embeddings
 from diptych_training.refresh.evaluation.candidates import Candidates, Texts, label_rows
 from diptych_training.refresh.evaluation.labels import label_key
-from diptych_training.refresh.evaluation.results import SetResult
+from diptych_training.refresh.evaluation.results import Part, SetResult
 
 SPLIT = "validation"
 
@@ -54,13 +53,24 @@ class PictureSet:
         """The source of each picture, and its index there."""
         return ((source, int(index)) for source, chosen in self.chosen for index in chosen)
 
-    def of_kind(self, kind: Kind) -> NDArray[np.int64]:
-        """The positions of the pictures of one kind, in order."""
-        return np.flatnonzero([source.kind == kind for source, _ in self.pictures()])
+    def of_part(self, part: Part) -> NDArray[np.int64]:
+        """The positions of the pictures of one part of the shipped set, in order."""
+        return np.flatnonzero([part_of(source.kind) == part for source, _ in self.pictures()])
 
-    def kinds(self) -> list[Kind]:
-        """The kinds of its sources, in the usual order."""
-        return [kind for kind in KINDS if any(source.kind == kind for source, _ in self.chosen)]
+    def parts(self) -> list[Part]:
+        """The parts of the shipped set that have pictures."""
+        return sorted({part_of(source.kind) for source, _ in self.chosen})
+
+    def captions(self) -> NDArray[np.int64]:
+        """(N,): the number of each picture's caption, the first by name of its right labels."""
+        first = [min(names, default="") for names in self.accepted]
+        return np.unique(first, return_inverse=True)[1]
+
+    def n_photographs(self) -> int | None:
+        """How many photographs there are crops of, if each source has the crops of one; else None."""
+        sources = [source for source, _ in self.chosen if part_of(source.kind) == "photographs"]
+        are_crops = all(len({item.label for item in source.items}) == 1 for source in sources)
+        return len(sources) if sources and are_crops else None
 
     def sample(self, n: int | None) -> "PictureSet":
         """`n` of the pictures, always the same ones, of each source about its share; all if `n` is None.
@@ -92,6 +102,11 @@ class EmbeddedSet:
     images: Embeddings
     class_rows: Embeddings
     text_rows: Embeddings
+
+
+def part_of(kind: Kind) -> Part:
+    """The part of the shipped set that a kind of pictures belongs to."""
+    return "photographs" if kind == "pairs" else "drawings"
 
 
 def open_sets(datasets: Sequence[PackedDataset], tokenizer: TextTokenizer) -> list[PictureSet]:
@@ -142,6 +157,20 @@ def embed_set(model: EvaluatedModel, pictures: PictureSet, advance: Advance) -> 
     )
 
 
+def among_labels_of(embedded: EmbeddedSet, other: EmbeddedSet) -> EmbeddedSet:
+    """The pictures of a set with the labels of both sets to choose from."""
+    known = frozenset(map(label_key, embedded.pictures.labels))
+    names = other.pictures.labels
+    added = [row for row, label in enumerate(names) if label_key(label) not in known]
+    labels = (*embedded.pictures.labels, *(names[row] for row in added))
+    return EmbeddedSet(
+        pictures=replace(embedded.pictures, labels=labels),
+        images=embedded.images,
+        class_rows=np.concatenate([embedded.class_rows, other.class_rows[added]]),
+        text_rows=np.concatenate([embedded.text_rows, other.text_rows[added]]),
+    )
+
+
 def score_set(embedded: EmbeddedSet, only: NDArray[np.int64] | None = None) -> SetResult:
     """Measure a set, or `only` the pictures at these positions.
 
@@ -159,6 +188,7 @@ def score_set(embedded: EmbeddedSet, only: NDArray[np.int64] | None = None) -> S
     return SetResult(
         n_labels=len(labels),
         ranks=tuple(ranks.tolist()),
+        captions=tuple(embedded.pictures.captions()[rows].tolist()),
         text_to_image=text_to_image_recall(images, text_rows, accepted, texts),
         image_to_text=image_to_text_recall(images, text_rows, accepted, texts),
     )

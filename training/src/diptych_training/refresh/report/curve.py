@@ -32,22 +32,19 @@ class _Scale:
 
 
 def draw_curve(evaluation: Evaluation, choice: Choice) -> str:
-    """An `svg` element: a line for each set, the bound of the loss, and the chosen alpha."""
+    """An `svg` element: a line for each set, and the chosen alpha."""
     shipped = [(mix.alpha, POINTS * mix.shipped.top(1)) for mix in evaluation.mixes]
     own = [(mix.alpha, POINTS * mix.own.top(1)) for mix in evaluation.mixes if mix.own is not None]
-    bound = max(0.0, shipped[0][1] - choice.max_loss)
     lines = [("shipped", SHIPPED_TITLE, shipped), *([("own", OWN_TITLE, own)] if own else [])]
-    scale = _scale([value for _, _, line in lines for _, value in line] + [bound])
+    scale = _scale([value for _, _, line in lines for _, value in line])
     return "\n".join(
         [
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="curve-title">',
             '<title id="curve-title">Top-1 on each set over alpha, the share of the new weights</title>',
             *_axes(scale),
             *_chosen(scale, choice.alpha),
-            f'<path class="bound" d="M{scale.x(0):.1f} {scale.y(bound):.1f}H{scale.x(1):.1f}"/>',
-            _text("bound-label", scale.x(1) + 8, scale.y(bound) + 4, f"bound: −{choice.max_loss:g}"),
             *(part for name, _, line in lines for part in _line(scale, name, line)),
-            *_end_labels(scale, [(name, title, line[-1][1]) for name, title, line in lines], bound),
+            *_end_labels(scale, [(name, title, *line[-1]) for name, title, line in lines]),
             "</svg>",
         ]
     )
@@ -94,17 +91,13 @@ def _line(scale: _Scale, name: str, line: Line) -> list[str]:
     return [f'<path class="line {name}" d="M{path}"/>', *dots]
 
 
-def _end_labels(scale: _Scale, ends: Sequence[tuple[str, str, float]], bound: float) -> list[str]:
-    """The names of the lines at their right ends, moved apart from each other and from that of the bound."""
-    taken = [scale.y(bound)]
-    parts = []
-    for name, title, value in sorted(ends, key=lambda end: abs(end[2] - bound)):
-        y = scale.y(value)
-        sign = -1 if value >= bound else 1
-        while any(abs(y - other) < LABEL_GAP for other in taken):
-            y += sign
-        taken.append(y)
-        parts.append(_text(f"{name} label", scale.x(1) + 8, y + 4, title))
+def _end_labels(scale: _Scale, ends: Sequence[tuple[str, str, float, float]]) -> list[str]:
+    """The names of the lines at their right ends, each at least LABEL_GAP below the one above."""
+    parts, highest = [], float(TOP)
+    for name, title, alpha, value in sorted(ends, key=lambda end: -end[-1]):
+        y = max(scale.y(value), highest)
+        highest = y + LABEL_GAP
+        parts.append(_text(f"{name} label", scale.x(alpha) + 8, y + 4, title))
     return parts
 
 

@@ -6,17 +6,19 @@ from pathlib import Path
 
 from diptych_training.files import write_text
 from diptych_training.refresh.evaluation.changes import Answer, Found, PictureChange, SearchChange
-from diptych_training.refresh.evaluation.results import METHOD, Evaluation, MixResult, SetResult
+from diptych_training.refresh.evaluation.difference import METHOD
+from diptych_training.refresh.evaluation.evaluate import Choice
+from diptych_training.refresh.evaluation.results import Evaluation, MixResult, SetResult
 from diptych_training.refresh.report.cards import Thumbnails, picture_card, rank_change, search_card
 from diptych_training.refresh.report.content import (
     ALPHA_NOTE,
+    AMONG_ALL_TITLE,
     OWN_TITLE,
     SHIPPED_TITLE,
     Content,
     Row,
     changed_names,
     chosen_mix,
-    headline,
     own_credit,
     shown_sources,
     table_rows,
@@ -33,19 +35,20 @@ EACH = (
     "With the probability of each answer among the labels of its set; the clearest first, each pair of "
     "labels once."
 )
-HEADER = ["top-1", "pictures", "labels", "old", "new", "change", "95% interval", "verdict"]
+HEADER = ["top-1", "pictures", "captions", "old", "new", "change", "95% interval", "verdict"]
 NOTE = (
-    "Top-1: the share of pictures whose best label is right, in points, among all labels of the set. "
-    f"Change: with the {METHOD}; it is clear if that excludes 0. "
-    "Pictures of one label tend to change together: with few labels the interval is too narrow."
+    "Top-1: the share of pictures whose best label is right, in points, among the labels to choose from. "
+    f"Change: with the {METHOD}; it is clear if that excludes 0. Pictures of one caption tend to change "
+    "together, and so do the crops of one photograph: what counts is how many captions there are."
 )
 RECALLS = (1, 5, 10)
 FIGURES_HEADER = [
-    "set", "model", "top-1", "top-5",
+    "set", "model", "labels", "top-1", "top-5",
     *(f"{way} R@{k}" for way in ("text to image", "image to text") for k in RECALLS),
 ]  # fmt: skip
 SETS: tuple[tuple[str, Callable[[MixResult], SetResult | None]], ...] = (
     (OWN_TITLE, lambda mix: mix.own),
+    (AMONG_ALL_TITLE, lambda mix: mix.own_among_all),
     (SHIPPED_TITLE, lambda mix: mix.shipped),
 )
 CURVE_HEADER = ["alpha", OWN_TITLE, SHIPPED_TITLE, "change"]
@@ -106,11 +109,11 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
         page = f'<p class="note">{EACH}</p>\n<ul class="cards small">{cards}</ul>'
         return Section(heading, [Figure(page, markdown_list(map(_picture, listed[:n])))] if cards else [])
 
-    gains = gains_table(evaluation, choice.alpha)
+    gains = gains_table(evaluation, choice)
     figures = Table(
         FIGURES_HEADER, list(_figures_rows(evaluation, choice.alpha)), n_words=2, fold="All figures"
     )
-    lead = [Text(one, "lead") for one in headline(evaluation, choice)]
+    lead = [Text(one, "lead") for one in content.headline]
     names = [Text(one) for one in changed_names(content)]
     yield Section("Gained and lost", [*lead, gains, Text(NOTE, "note"), *names, figures])
     curve = Figure(
@@ -132,9 +135,9 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
     yield Section("What to do next", [Text(step) for step in content.steps])
 
 
-def gains_table(evaluation: Evaluation, alpha: float) -> Table:
+def gains_table(evaluation: Evaluation, choice: Choice) -> Table:
     """The gains and losses of a mix against the old model: a row for each set."""
-    return Table(HEADER, [_row(row) for row in table_rows(evaluation, alpha)], style="gains")
+    return Table(HEADER, [_row(row) for row in table_rows(evaluation, choice)], style="gains")
 
 
 def _figures_rows(evaluation: Evaluation, alpha: float) -> Iterator[list[str]]:
@@ -179,9 +182,10 @@ def searches_text(searches: Sequence[SearchChange]) -> str:
 
 
 def _figures(result: SetResult) -> list[str]:
-    """Top-1, top-5, and the recalls in both directions, in points."""
+    """The number of labels to choose from; top-1, top-5, and the recalls in both directions, in points."""
     recalls = [way[k] for way in (result.text_to_image, result.image_to_text) for k in RECALLS]
-    return [points(share) for share in (result.top(1), result.top(5), *recalls)]
+    shares = (result.top(1), result.top(5), *recalls)
+    return [f"{result.n_labels:,}", *map(points, shares)]
 
 
 def _row(row: Row) -> list[str]:
@@ -189,7 +193,7 @@ def _row(row: Row) -> list[str]:
     return [
         row.title,
         f"{difference.n:,}",
-        f"{row.n_labels:,}",
+        f"{difference.n_captions:,}",
         points(difference.old),
         points(difference.new),
         signed_points(difference.change),
