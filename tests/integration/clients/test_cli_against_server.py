@@ -154,7 +154,7 @@ def test_labels_are_put_corrected_exported_and_taken_back(
     assert labels("list").stdout.splitlines()[1].split(None, 3) == ["kind", "one", "2", "red, blue"]
     first, second = json.loads(labels("images", "kind", "--limit", 5, "--json").stdout)
     header, *proposed = labels("next", "kind").stdout.splitlines()
-    assert header.split() == ["id", "proposed", "score", "margin", "drawn"]
+    assert header.split() == ["id", "proposed", "score", "margin", "none", "drawn"]
     assert {line.split()[0] for line in proposed} == {first["id"], second["id"]}
     said = labels("set", "kind", first["id"], *second["labels"], "--drawn")
     assert said.stdout == f"{first['id']}: {second['labels'][0]}\n"

@@ -196,7 +196,7 @@ class LabelledImagePage:
 class LabelProposal(LabelledImage):
     """An image to review. `sha256`: of its bytes. `drawn`: it was drawn at random.
 
-    `none`: none of the labels probably fits.
+    `none`: a hint that perhaps none of the labels fits.
     """
 
     sha256: str

@@ -252,15 +252,16 @@ def _next(args: argparse.Namespace, client: Client) -> int:
     rows = [
         [
             one.id,
-            "(none)" if one.none else ", ".join(one.proposed) or "(none)",
+            ", ".join(one.proposed) or "(none)",
             f"{one.score:.3f}",
             f"{one.margin:.3f}",
+            "perhaps" if one.none else "",
             "yes" if one.drawn else "",
         ]
         for one in found.images
     ]
-    align: list[Align] = ["left", "left", "right", "right", "left"]
-    out_table(["id", "proposed", "score", "margin", "drawn"], rows, align)
+    align: list[Align] = ["left", "left", "right", "right", "left", "left"]
+    out_table(["id", "proposed", "score", "margin", "none", "drawn"], rows, align)
     return 0
 
 

@@ -21,7 +21,7 @@ CANDIDATES = 10  # for one proposal: the others may be near duplicates of it
 
 @dataclass(frozen=True)
 class Proposal:
-    """An image to review. `is_drawn`: at random. `fits_none`: none of the labels probably fits."""
+    """An image to review. `is_drawn`: at random. `fits_none`: perhaps none of the labels fits."""
 
     id: str
     sha256: str

@@ -34,8 +34,8 @@ class ProposalResponse(LabelledImageResponse):
     sha256: str = Field(description="of its bytes: send it with the verdict")
     drawn: bool = Field(description="whether it was drawn at random: send it with the verdict")
     none: bool = Field(
-        description="whether none of the labels probably fits: the relevance of the best one, in a search of "
-        "this image alone, is below 0.1; false where the version is not calibrated"
+        description="a hint that perhaps none of the labels fits: the relevance of the best one, in a search "
+        "of this image alone, is below 0.1; false where the version is not calibrated"
     )
 
     @classmethod

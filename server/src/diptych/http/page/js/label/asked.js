@@ -17,8 +17,8 @@ const N_PREPARED = 2;  // files of the next pictures are read before they are sh
 
 const DRAWN = "Every fifth picture is drawn at random: only those tell how often the model is right";
 
-/** The labels that a confirmation gives: those of the model, or none where probably none fits. */
-const proposedOf = (item, labels) => (item.none ? [] : item.proposed.filter((label) => labels.includes(label)));
+/** The labels that a confirmation gives. `none` is a hint only: it doubts wide labels that are right, too. */
+const proposedOf = (item, labels) => item.proposed.filter((label) => labels.includes(label));
 
 const toggled = (labels, label) =>
   (labels.includes(label) ? labels.filter((one) => one !== label) : [...labels, label]);
@@ -94,11 +94,10 @@ function Confirm({ item, chosen, isMany, onConfirm }) {
   const text = chosen.join(", ") || "None of these";
   const isProposal = chosen.length === 1 && item.proposed[0] === chosen[0];
   const verb = isMany ? "Save" : "Confirm";
-  const [nearest] = item.proposed;
-  const by = nearest && !item.none ? "The model proposes" : "Probably none of these";
+  const by = item.proposed.length > 0 ? "The model proposes" : "The model proposes no label";
   return html`
     <p class="status proposal">
-      ${by}${item.none && nearest && `; the nearest is ${nearest}, ${percent(item.score)}`}${" "}
+      ${by}${item.none && item.proposed.length > 0 && "; perhaps none of these fits"}${" "}
       ${item.drawn && html`<span class="tag" title=${DRAWN}>drawn at random</span>`}
     </p>
     <button type="button" class="strong confirm" aria-keyshortcuts="Space" onClick=${onConfirm}>
