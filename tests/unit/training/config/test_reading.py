@@ -120,6 +120,22 @@ def test_a_bad_key_or_value_is_named(override, message):
         read_config(CONFIGS / "pictograms.toml", [override])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "text_teacher.template_probability=0",
+            "model.text.routed is true, but nothing teaches it: set text_",
+        ),
+        ("text_teacher.templates.drawing=['icon']", r"template 'icon' must have exactly one \{\}"),
+        ("text_teacher.templates.painting=['{}']", "must be 'photograph', 'drawing' or 'either'"),
+    ],
+)
+def test_templates_that_cannot_teach_a_route_are_named(override, message):
+    with pytest.raises(TrainingConfigError, match=message):
+        read_config(CONFIGS / "everyday.toml", [override])
+
+
 def number_keys(table: type[BaseModel], path: str = "") -> Iterator[str]:
     """The keys of a recipe that take numbers: one kind of each tower, and all nested tables."""
     for key, field in table.model_fields.items():

@@ -40,8 +40,9 @@ def test_an_image_tower(image, tmp_path):
         assert (rows @ rows.T)[0, 1] < 0.999
 
 
-def test_a_text_tower_of_word_pieces(tmp_path):
-    model = random_model(tiny_clip(TINY_VIT, TINY_WORD_PIECES))
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_text_tower_of_word_pieces(tmp_path, routed):
+    model = random_model(tiny_clip(TINY_VIT, TINY_WORD_PIECES.model_copy(update={"routed": routed})))
     write_text_graph(model, tiny_text_spec(), tmp_path / "text.onnx")
     session, reference = open_file(tmp_path / "text.onnx"), TorchEncoder(model, tiny_image_spec())
 

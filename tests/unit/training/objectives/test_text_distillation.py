@@ -1,5 +1,6 @@
 """Distillation of a text tower in a step: loss and gradients match the formula."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from support.small_recipe import (
     random_taught_batch,
     small_recipe,
 )
+from support.tiny_run import TINY_WORD_PIECES
 
 DIMS, WEIGHT = 5, 0.7
 TEACHER = {"source": "any", "dims": DIMS, "weight": WEIGHT, "batch_size": 6}
@@ -50,6 +52,24 @@ def test_the_loss_is_that_of_its_formula() -> None:
         text_distillation_loss(features, teacher_texts.targets, rows) for rows in (slice(3), slice(3, 6))
     ]
     assert float(sum(halves) / 2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_route_learns_the_shares_that_texts_ask_for() -> None:
+    config = small_recipe(text_teacher={"source": "any", "dims": 6, "weight": WEIGHT, "batch_size": 6})
+    text = TINY_WORD_PIECES.model_copy(update={"vocab_size": 600, "routed": True})
+    config = config.model_copy(update={"model": config.model.model_copy(update={"text": text})})
+    state, shares = new_state(config), torch.tensor([0.9, 0.5, 0.3, 0.9, 0.9, 0.5])
+    taught = replace(random_taught_batch(0, config), shares=shares)
+    batch = replace(random_batch(0), teacher_texts=taught)
+    losses = gradient_step_of(state, config).forward_backward(batch)
+    assert losses["loss/route"].item() == pytest.approx(math.log(2))  # both halves alike, as it begins
+    parts = losses["loss/text_teacher"] + losses["loss/route"]
+    assert losses["loss"].item() == pytest.approx((losses["loss/contrastive"] + WEIGHT * parts).item())
+    expected = torch.zeros(text.vocab_size)
+    expected.index_put_(
+        (taught.input_ids,), (WEIGHT * (0.5 - shares) / 6)[:, None].expand(-1, 5), accumulate=True
+    )
+    torch.testing.assert_close(state.model.word_pieces.token_route.weight.grad[:, 0], expected)
 
 
 @pytest.mark.parametrize("chunk_size", [None, 3])

@@ -2,6 +2,7 @@
 rehearsal; and random changes of images (`augment`).
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -44,6 +45,13 @@ class AugmentConfig(Frozen):
         return self
 
 
+def check_templates(templates: Iterable[str]) -> None:
+    """Raise ValueError unless each has one place for a text."""
+    for template in templates:
+        if template.count("{}") != 1:
+            raise ValueError(f"template {template!r} must have exactly one {{}}")
+
+
 class CaptionConfig(Frozen):
     """Relative weights of the kinds of texts that a step draws for an item.
 
@@ -64,9 +72,7 @@ class CaptionConfig(Frozen):
             raise ValueError("label must be positive: some items have no other text")
         if self.template_probability and not self.templates:
             raise ValueError("template_probability is set, but templates is empty")
-        for template in self.templates:
-            if template.count("{}") != 1:
-                raise ValueError(f"template {template!r} must have exactly one {{}}")
+        check_templates(self.templates)
         return self
 
 

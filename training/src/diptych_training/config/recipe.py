@@ -22,6 +22,7 @@ from diptych_training.models.config import (
     ModelConfig,
     PhotographsAndDrawingsConfig,
     WordPiecesConfig,
+    is_routed,
 )
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.objectives.convirt import ConvirtConfig
@@ -160,6 +161,12 @@ class TrainConfig(Frozen):
             if self.predictive is not None:
                 raise ValueError(f'objective is "{self.predictive.kind}", which has no text tower to teach')
             self.text_teacher.check_model(self.model.embed_dim, self.lock)
+        is_taught = self.text_teacher is not None and self.text_teacher.teaches_route
+        if is_routed(self.model) and not is_taught and self.start is None:
+            raise ValueError(
+                "model.text.routed is true, but nothing teaches it: set text_teacher.templates and "
+                "text_teacher.template_probability"
+            )
         return self
 
     @model_validator(mode="after")

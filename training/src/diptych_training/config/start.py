@@ -3,17 +3,19 @@
 """
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, LiteralString
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from diptych_training.config.data import PairsConfig
+from diptych_training.config.data import PairsConfig, check_templates
 from diptych_training.models.depth import TOWERS
-from diptych_training.schema import KEY, VALUE, Frozen
+from diptych_training.schema import KEY, VALUE, Frozen, Probability
 
 IMAGENET = "imagenet"  # the name of its 1,000 classes
+TemplateKind = Literal["photograph", "drawing", "either"]  # what a text inside the template asks for
 LAYERS: LiteralString = 'must be "all" for the whole tower, or how many of its first layers: 0, 1, 2, ...'
 
 
@@ -145,7 +147,8 @@ class TextTeacherConfig(Frozen):
     one. `texts`: files with a text a line; with `captions`, the texts of the data set too. Only the first
     `dims` numbers of the text features are taught, by default all. `centre`: a file of texts whose mean is
     the centre of the embeddings; by default the names of `start_image.classes`, or else all texts. `licence`
-    is that of the teacher.
+    is that of the teacher. With `template_probability`, a text is shown inside one of the `templates`, whose
+    kinds are drawn alike: it keeps its target, and a routed text tower learns which half the words ask for.
     """
 
     source: str = Field(min_length=1)
@@ -156,6 +159,8 @@ class TextTeacherConfig(Frozen):
     weight: PositiveFloat = 1.0
     batch_size: int = Field(default=512, ge=2)
     licence: str = Field(default="unknown", min_length=1)
+    template_probability: Probability = 0.0
+    templates: dict[TemplateKind, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default={})
 
     @field_validator("texts", mode="before")
     @classmethod
@@ -167,7 +172,15 @@ class TextTeacherConfig(Frozen):
     def _check(self) -> "TextTeacherConfig":
         if not self.texts and not self.captions:
             raise ValueError("there are no texts: name files in texts, or leave captions on")
+        if self.template_probability and not self.templates:
+            raise ValueError("template_probability is set, but templates is empty")
+        check_templates(chain.from_iterable(self.templates.values()))
         return self
+
+    @property
+    def teaches_route(self) -> bool:
+        """Whether a routed text tower learns from the templates."""
+        return bool(self.template_probability and self.templates)
 
     def check_model(self, embed_dim: int, lock: LockConfig) -> None:
         """Raise ValueError if the text tower cannot learn from it."""

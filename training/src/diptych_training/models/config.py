@@ -268,6 +268,9 @@ class WordPiecesConfig(Frozen):
     2024; the weights start as those of Arora et al. 2017): as good as a sentence encoder for names of a few
     words, blind to their order. The others come from a transformer over the same rows that attends to the
     whole text. Token 0 is padding, and the end-of-text token has the largest id.
+
+    With `routed`, a scalar of each text weighs the two: "a photo of a cat" asks the numbers of photographs
+    more than those of drawings.
     """
 
     kind: Literal["word_pieces"]
@@ -279,6 +282,7 @@ class WordPiecesConfig(Frozen):
     heads: PositiveInt
     mlp_width: PositiveInt | None = None
     activation: Activation | None = None
+    routed: bool = False
     sees_padding: ClassVar[bool] = False
     projection_bias: ClassVar[bool] = True
 
@@ -344,6 +348,11 @@ class ModelConfig(Frozen):
             if n >= self.embed_dim:
                 raise ValueError(f"{key} is {n}, it must be below embed_dim, {self.embed_dim}")
         return self
+
+
+def is_routed(model: ModelConfig) -> bool:
+    """Whether a scalar of each text weighs the halves of its features."""
+    return isinstance(model.text, WordPiecesConfig) and model.text.routed
 
 
 def _require_whole_heads(width: int, heads: int) -> None:

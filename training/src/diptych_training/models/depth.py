@@ -22,8 +22,8 @@ IMAGE_HEAD = "visual_head."
 _BLOCK = re.compile(r"(?:^|\.)(?:resblocks|blocks)\.(\d+)\.")
 _STAGE = re.compile(r"^layer(\d+)\.")
 _STEM = re.compile(
-    r"^(?:stem|conv\d|bn\d|patch_embed|(?:class|token|positional)_embedding|token_weight|pos_embed|ln_pre)"
-    r"(?:\.|$)"
+    r"^(?:stem|conv\d|bn\d|patch_embed|(?:class|token|positional)_embedding|token_(?:weight|route)|pos_embed"
+    r"|ln_pre)(?:\.|$)"
 )
 
 

@@ -17,7 +17,13 @@ from diptych_training.objectives.predictive import TrainedModel
 from diptych_training.train.distributed.parallel import clip_gradients, copy_full
 
 # Lookup tables do not decay: a row without gradients would only shrink.
-LOOKUP_TABLES = ("token_embedding.weight", "token_weight.weight", "positional_embedding", "class_embedding")
+LOOKUP_TABLES = (
+    "token_embedding.weight",
+    "token_weight.weight",
+    "token_route.weight",
+    "positional_embedding",
+    "class_embedding",
+)
 
 
 def is_decayed(name: str, parameter: nn.Parameter) -> bool:

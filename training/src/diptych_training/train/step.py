@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych_training.models.clip import CLIP
@@ -100,7 +101,7 @@ class GradientStep:
         `Stepper` tests whether they are finite.
         """
         # Its own backward pass, so that two graphs are not in memory together.
-        of_texts = None if batch.teacher_texts is None else self._teach_texts(batch.teacher_texts)
+        of_texts = {} if batch.teacher_texts is None else self._teach_texts(batch.teacher_texts)
         n = len(batch.input_ids)
         chunks = list(_slices(n, self.chunk_size or n))
         # Teachers run first, while the graph of the model is not in memory.
@@ -109,14 +110,14 @@ class GradientStep:
             self._at_once(batch, targets) if len(chunks) == 1 else self._in_chunks(batch, chunks, targets)
         )
         average_unsharded_gradients(self.model, self.ranks)
-        if batch.teacher_texts is None or of_texts is None:
+        if batch.teacher_texts is None:
             return values
-        total = values["loss"] + batch.teacher_texts.weight * of_texts
-        return {"loss/contrastive": values["loss"], **values, "loss": total, "loss/text_teacher": of_texts}
+        total = values["loss"] + batch.teacher_texts.weight * sum(of_texts.values())
+        return {"loss/contrastive": values["loss"], **values, "loss": total, **of_texts}
 
-    def _teach_texts(self, teacher_texts: TeacherBatch) -> Tensor:
-        """Add the gradients of the text teacher's loss; returns that loss. DDP averages them together with
-        those of the next backward pass.
+    def _teach_texts(self, teacher_texts: TeacherBatch) -> Losses:
+        """Add the gradients of the text teacher's losses; returns them. DDP averages them together with those
+        of the next backward pass.
         """
         input_ids, targets = (
             _to_device(t, self.ranks.device) for t in (teacher_texts.input_ids, teacher_texts.targets)
@@ -125,9 +126,17 @@ class GradientStep:
             features = self.model.encode_text_start(input_ids, targets.shape[1])
         both = self.ranks.gather_with_gradient(torch.cat([features.float(), targets], dim=1))
         features, targets = both.tensor_split([features.shape[1]], dim=1)
-        loss = text_distillation_loss(features, targets, self.ranks.share(len(targets)))
-        (teacher_texts.weight * loss).backward()  # type: ignore[no-untyped-call]
-        return self.ranks.mean(loss.detach())
+        losses = {
+            "loss/text_teacher": text_distillation_loss(features, targets, self.ranks.share(len(targets)))
+        }
+        if teacher_texts.shares is not None:
+            with autocast(self.ranks.device, self.precision):
+                logits = self.model.word_pieces.route_logits(input_ids)
+            shares = _to_device(teacher_texts.shares, self.ranks.device)
+            losses["loss/route"] = F.binary_cross_entropy_with_logits(logits[:, 0].float(), shares)
+        total = torch.stack(list(losses.values())).sum()
+        (teacher_texts.weight * total).backward()  # type: ignore[no-untyped-call]
+        return self._values(losses)
 
     def _at_once(self, batch: Batch, targets: Affinities | None) -> Losses:
         losses = self._losses(*self._features(self.towers, batch, slice(None)), batch, targets)

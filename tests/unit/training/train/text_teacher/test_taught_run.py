@@ -1,6 +1,7 @@
 """A run whose text tower learns from a sentence encoder, from its recipe to its folder."""
 
 import shutil
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from diptych_training.errors import DiptychError, ImportFailed, TrainingConfigEr
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import TeacherBatch
 from diptych_training.train.metrics_log import read_metrics
+from diptych_training.train.resume import load_tokenizer
 from diptych_training.train.text_teacher.sentence_encoder import open_sentence_encoder
 from diptych_training.train.text_teacher.teacher_texts import TeacherTexts
 from diptych_training.train.text_teacher.text_space import TextSpace
@@ -89,6 +91,27 @@ def test_a_batch_has_texts_of_similar_length_and_an_epoch_has_each_once(
         assert all(longest <= shortest for (_, longest), (shortest, _) in pairwise(spans))
     assert epochs[0] != epochs[1]
     assert rows(1) == epochs[0][1]
+    loop.log.close()
+
+
+def test_texts_inside_templates_keep_their_targets(dataset: PackedDataset, home: Path) -> None:
+    templates = {"photograph": ["photo of {}"], "drawing": ["{} icon"]}
+    config = recipe(home, template_probability=0.5, templates=templates)
+    loop = prepare(config, dataset, home / "run", resume=False)
+    taught = TeacherTexts.read(RunFolder(home / "run").teacher_texts_file)
+    tokenizer = load_tokenizer(RunFolder(home / "run"), config)
+    text_of = {tuple(target.tolist()): t for t, target in zip(taught.texts, taught.targets, strict=True)}
+    kinds = Counter[str]()
+    for step in range(8):
+        batch = loop.batches.make(step).teacher_texts
+        assert batch is not None
+        for ids, target in zip(batch.input_ids, batch.targets.half(), strict=True):
+            text = text_of[tuple(target.tolist())]
+            framed = {"plain": text, "photograph": f"photo of {text}", "drawing": f"{text} icon"}
+            rows = {kind: tokenizer.ids(one)[0].tolist() for kind, one in framed.items()}
+            kinds.update(kind for kind, row in rows.items() if row == ids[: len(row)].tolist())
+    assert kinds.total() == 8 * BATCH_SIZE
+    assert kinds["plain"] > kinds["photograph"] > 15 < kinds["drawing"]
     loop.log.close()
 
 

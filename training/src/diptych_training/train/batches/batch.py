@@ -27,6 +27,7 @@ class TeacherBatch:
     input_ids: Tensor  # (t, L) int64
     targets: Tensor  # (t, dims) float32 of unit norm, for the first numbers of the features
     weight: float  # of their loss
+    shares: Tensor | None = None  # (t,) float32, of the first half of the features, for a routed text tower
 
 
 @dataclass(frozen=True)
