@@ -1,7 +1,8 @@
 """How well bundles name photographs, and find drawings and photographs in one collection.
 
 Photographs: the folders that `diptych-train data photographs` writes. Drawings: those of `server/gallery`.
-Each name is a query once; a hit is right if the first picture has that name. Prints one markdown table, and
+Each name is a query once, those of photographs in both collections twice: alone, and as "a photo of a ...".
+A hit is right if the first picture has that name. Prints one markdown table, and
 for a model of photographs and drawings the paired difference to its classifier alone (ConSE, Norouzi et al.
 2014): the first numbers of its embeddings, which are of photographs.
 """
@@ -26,7 +27,15 @@ from diptych_training.paths import cache_dir
 from support.documents import ROOT
 
 Rows = NDArray[np.float32]
-COLUMNS = ("photographs top-1 / top-5", "ten labels", "drawings", "both: drawings", "both: photographs")
+COLUMNS = (
+    "photographs top-1 / top-5",
+    "ten labels",
+    "drawings",
+    "both: drawings",
+    "both: photographs",
+    "both: photographs, asked for as such",
+)
+PHOTOGRAPH = "a photo of a {}"
 BATCH_SIZE = 16
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -129,9 +138,11 @@ def top_k(model: EvaluatedModel, pictures: Pictures, k: int) -> float:
     return float((ranks(pictures.rows, _texts(model, names), own) < k).mean())
 
 
-def first_hits(model: EvaluatedModel, collection: Pictures, queries: Sequence[str]) -> float:
-    """The share of names whose first hit has that name."""
-    best = (_texts(model, queries) @ collection.rows.T).argmax(axis=1)
+def first_hits(
+    model: EvaluatedModel, collection: Pictures, queries: Sequence[str], template: str = "{}"
+) -> float:
+    """The share of names, each inside the template, whose first hit has that name."""
+    best = (_texts(model, [template.format(query) for query in queries]) @ collection.rows.T).argmax(axis=1)
     return float(np.mean([collection.names[row] == name for row, name in zip(best, queries, strict=True)]))
 
 
@@ -157,6 +168,7 @@ def measured(model: EvaluatedModel, shown: Pictures, everyday: Pictures, drawn: 
         f"{first_hits(model, drawn, names_drawn):.3f}",
         f"{first_hits(model, both, names_drawn):.3f}",
         f"{first_hits(model, both, names_shown):.3f}",
+        f"{first_hits(model, both, names_shown, PHOTOGRAPH):.3f}",
     ]
 
 

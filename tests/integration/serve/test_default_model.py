@@ -23,8 +23,10 @@ PAGE = ROOT / "server" / "src" / "diptych" / "http" / "page" / "js" / "search" /
 WRITTEN = json.loads((ROOT / "tests" / "data" / "gallery_queries.json").read_text(encoding="utf-8"))
 CANDIDATES: dict[str, dict[str, list[str]]] = WRITTEN["suggestion_candidates"]
 QUERIES: dict[str, dict[str, list[str]]] = WRITTEN["queries"]
+EVERYDAY: dict[str, list[str]] = WRITTEN["everyday"]
 KINDS = {"photographs": "photograph", "drawings": "drawing"}  # as the file calls them, and as the page does
 MIN_RIGHT = {"photographs": 2, "drawings": 2}  # of ten queries each; measured: 3 and 3 by `everyday`
+MIN_EVERYDAY = 46  # of eighty; measured: 51 and, in int8, 50 by `everyday`
 BATCH = 16
 PRECISIONS = [pytest.param("fp32", marks=pytest.mark.long), "int8"]
 
@@ -79,6 +81,8 @@ def skip_if_unknown(kind: str) -> None:
 def test_each_query_has_its_right_pictures_in_the_gallery() -> None:
     for queries in (*CANDIDATES.values(), *QUERIES.values()):
         assert len(queries) == 10
+    assert len(EVERYDAY) == 80
+    for queries in (*CANDIDATES.values(), *QUERIES.values(), EVERYDAY):
         assert all(right and set(right) <= set(items()) for right in queries.values())
 
 
@@ -101,6 +105,12 @@ def test_queries_of_newcomers_find_as_many_right_pictures_as_measured(kind: str,
     skip_if_unknown(kind)
     wrong = wrong_first_hits(QUERIES[kind], precision)
     assert len(QUERIES[kind]) - len(wrong) >= MIN_RIGHT[kind], wrong
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_everyday_words_find_as_many_right_pictures_as_measured(precision: str) -> None:
+    wrong = wrong_first_hits(EVERYDAY, precision)
+    assert len(EVERYDAY) - len(wrong) >= MIN_EVERYDAY, wrong
 
 
 def test_default_model_passes_its_golden_check_in_every_precision(capsys: pytest.CaptureFixture[str]) -> None:
