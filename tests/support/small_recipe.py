@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
+from diptych_training.models.config import is_routed
 from diptych_training.train.batches.batch import Batch, TeacherBatch
 from diptych_training.train.distributed.parallel import full_tensors
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
@@ -63,7 +64,7 @@ def random_batch(step: int, ranks: Ranks = SINGLE_RANK) -> Batch:
 
 
 def random_taught_batch(step: int, config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TeacherBatch:
-    """Random texts with random targets; only the share of a rank."""
+    """Random texts with random targets, and shares for a routed text tower; only the share of a rank."""
     teacher_texts = config.text_teacher
     assert teacher_texts is not None
     generator = torch.Generator().manual_seed(1000 + step)
@@ -73,7 +74,13 @@ def random_taught_batch(step: int, config: TrainConfig, ranks: Ranks = SINGLE_RA
         teacher_texts.batch_size, teacher_texts.dims or config.model.embed_dim, generator=generator
     )
     own = ranks.share(teacher_texts.batch_size)
-    return TeacherBatch(input_ids[own], F.normalize(targets, dim=1)[own], teacher_texts.weight)
+    shares = torch.rand(teacher_texts.batch_size, generator=generator)[own]
+    return TeacherBatch(
+        input_ids[own],
+        F.normalize(targets, dim=1)[own],
+        teacher_texts.weight,
+        shares if is_routed(config.model) else None,
+    )
 
 
 @dataclass(frozen=True)

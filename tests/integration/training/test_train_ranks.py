@@ -17,7 +17,7 @@ from diptych_training.train.metrics_log import read_metrics
 from support.child_python import python_path
 from support.several_ranks import run_ranks
 from support.small_recipe import TwoSteps, small_recipe, two_steps, write_small_recipe
-from support.tiny_run import TINY_RESNET, TINY_STEMMED_VIT, write_tiny_dataset
+from support.tiny_run import TINY_RESNET, TINY_STEMMED_VIT, TINY_WORD_PIECES, write_tiny_dataset
 
 MODES = {
     "copies": {},
@@ -53,7 +53,18 @@ def recipes() -> dict[str, TrainConfig]:
     texts = {"source": "any", "dims": 5, "weight": 0.6, "batch_size": 6}
     for mode in ("copies", "copies in chunks", "shares"):
         found[f"{mode}, taught texts"] = small_recipe(scale=MODES[mode], text_teacher=texts)
-    return found
+    return found | routed_recipes(texts)
+
+
+def routed_recipes(texts: dict[str, object]) -> dict[str, TrainConfig]:
+    """A text tower of word pieces, whose route learns from taught texts alone."""
+    pieces = TINY_WORD_PIECES.model_copy(update={"vocab_size": 600, "mean_dim": 5, "routed": True})
+    model = small_recipe().model.model_copy(update={"text": pieces})
+    taught = {**texts, "template_probability": 0.5, "templates": {"drawing": ["{} icon"]}}
+    return {
+        f"{mode}, routed texts": small_recipe(scale=MODES[mode], model=model, text_teacher=taught)
+        for mode in ("copies", "copies in chunks", "shares")
+    }
 
 
 def run_two_ranks(folder: Path, by_mode: dict[str, TrainConfig]) -> dict[str, TwoSteps]:
@@ -67,7 +78,13 @@ def run_two_ranks(folder: Path, by_mode: dict[str, TrainConfig]) -> dict[str, Tw
 
 
 # One process of each rank does all of these; the other ways are done by the long tests.
-OFTEN = ("copies", "shares in chunks with checkpointed blocks", "copies, sigmoid", "copies, taught texts")
+OFTEN = (
+    "copies",
+    "shares in chunks with checkpointed blocks",
+    "copies, sigmoid",
+    "copies, taught texts",
+    "copies, routed texts",
+)
 
 
 @pytest.fixture(scope="module")

@@ -104,6 +104,10 @@ class CLIP(nn.Module):
             return self.word_pieces.mean(input_ids)[:, :n]
         return self.encode_text(input_ids)[:, :n]
 
+    def route_logits(self, input_ids: Tensor) -> Tensor:
+        """(B, L) ids -> (B, 1): the logits of the shares of the first half of a routed text tower."""
+        return self.word_pieces.route_logits(input_ids)
+
     def forward(self, images: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Both towers' features: (B, embed_dim) each. `images`: pixels, or their features, (B, embed_dim)."""
         features = images if images.ndim == 2 else self.encode_image(images)

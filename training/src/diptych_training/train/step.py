@@ -131,7 +131,7 @@ class GradientStep:
         }
         if teacher_texts.shares is not None:
             with autocast(self.ranks.device, self.precision):
-                logits = self.model.word_pieces.route_logits(input_ids)
+                logits = self.model.route_logits(input_ids)
             shares = _to_device(teacher_texts.shares, self.ranks.device)
             losses["loss/route"] = F.binary_cross_entropy_with_logits(logits[:, 0].float(), shares)
         total = torch.stack(list(losses.values())).sum()

@@ -46,7 +46,7 @@ def shard(model: nn.Module, ranks: Ranks) -> None:
         if isinstance(module, BLOCKS):
             fully_shard(module, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=True, ignored_params=scalars)
-    for method in ("encode_image", "encode_text"):
+    for method in ("encode_image", "encode_text", "encode_text_start", "route_logits"):
         register_fsdp_forward_method(model, method)
 
 
