@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from diptych.argument_parser import Parser
 from diptych.errors import DiptychError
 from diptych_training import __version__
+from diptych_training.data.clip_art import command as clip_art
 from diptych_training.data.gallery import command as gallery
 from diptych_training.data.pairs.tools import inspect, near_duplicates, shards
 from diptych_training.data.photographs import command as photographs
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import icon_set_command as icon_set
+from diptych_training.data.shaded_drawings import command as shaded_drawings
 from diptych_training.data.wordnet import command as wordnet
 from diptych_training.errors import RankLost
 from diptych_training.evaluate import command as evaluate
@@ -51,6 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
         gallery,
         photographs,
         wordnet,
+        clip_art,
+        shaded_drawings,
         shards,
         pack,
         inspect,

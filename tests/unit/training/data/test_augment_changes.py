@@ -7,7 +7,8 @@ from diptych_training.config import AugmentConfig
 from diptych_training.data.augment import Augment
 
 CHANGES = [
-    "affine", "thickness", "outline", "blur", "grayscale", "hue", "color", "recolor", "invert", "cutout"
+    "affine", "thickness", "outline", "blur", "grayscale", "hue", "color", "recolor", "invert", "shade",
+    "cutout",
 ]  # fmt: skip
 EVERYTHING = AugmentConfig(**{f"{name}_probability": 1.0 for name in CHANGES})
 
@@ -51,3 +52,13 @@ def test_what_comes_in_from_outside_is_white():
     changed = Augment(config)(torch.zeros(2, 3, 16, 16), seeded())
     assert torch.all(changed[:, :, :3] == 1)
     assert torch.all(changed[:, :, 7:9, 7:9] == 0)
+
+
+def test_shading_lights_the_drawing_unevenly_and_darkens_the_ground_below_it():
+    images = torch.ones(40, 3, 32, 32)
+    images[:, :, 10:20, 8:24] = torch.tensor([0.5, 0.2, 0.1]).view(1, 3, 1, 1)
+    shaded = Augment(AugmentConfig(shade_probability=1.0, shade=1.0))(images.clone(), seeded())
+    drawn = shaded[:, :, 12:18, 10:22]
+    assert (drawn.flatten(2).std(dim=2).mean(dim=1) > 0.02).float().mean() > 0.9
+    below, above = shaded[:, :, 21:24, 12:20].mean(), shaded[:, :, :3].mean()
+    assert below < above - 0.1

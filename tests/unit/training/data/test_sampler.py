@@ -11,7 +11,7 @@ from diptych_training.config import CaptionConfig, DataConfig
 from diptych_training.data.captions import CaptionSampler, all_texts
 from diptych_training.data.packed import PackedItem
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
-from diptych_training.errors import TrainingConfigError
+from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.train.tokenizer import train_tokenizer, write_tokenizer
 
 SOURCES = [
@@ -92,3 +92,17 @@ def test_an_over_long_caption_keeps_its_end_of_text(tokenizer):
     row = sampler.sample(0, np.random.default_rng(0))
     assert tuple(row) == ids(tokenizer, wordy.label)
     assert len(row) == 12
+
+
+def test_a_keyword_or_a_synonym_of_the_label_may_be_the_whole_caption(tokenizer, tmp_path):
+    file = tmp_path / "synonyms.tsv"
+    file.write_text("red heart\tlove\tvalentine heart\nother\tred\n")
+    config = CaptionConfig(caption=0.5, keyword=0.5, label_keywords=0, synonyms=str(file))
+    texts = ["red heart", "symbols: heart", "love", "valentine heart", "valentine"]
+    assert set(drawn(tokenizer, config, 0)) == {ids(tokenizer, text) for text in texts}
+
+
+def test_a_missing_file_of_synonyms_says_what_writes_one(tokenizer, tmp_path):
+    config = CaptionConfig(synonyms=str(tmp_path / "none.tsv"))
+    with pytest.raises(DataError, match=r"data.captions.synonyms: .*none.tsv cannot be read.*data wordnet"):
+        CaptionSampler([ITEM], tokenizer, config, context_length=12)

@@ -33,6 +33,8 @@ class AugmentConfig(Frozen):
     saturation: Probability = 0.4
     recolor_probability: Probability = 0.0  # black and white go to two random colours
     invert_probability: Probability = 0.0
+    shade_probability: Probability = 0.0  # light, gloss, soft shadow and paper, as in shaded drawings
+    shade: Probability = 0.5  # largest strength of each of them
     cutout_probability: Probability = 0.0
     cutout: Probability = 0.35  # side of the square, as a fraction of the image's
 
@@ -56,12 +58,16 @@ class CaptionConfig(Frozen):
     """Relative weights of the kinds of texts that a step draws for an item.
 
     `label` is the label alone; `label_keywords` adds up to `max_keywords` shuffled keywords to it; `caption`
-    is one of the item's further captions. A `template` is put around the text with `template_probability`.
+    is one of the item's further captions; `keyword` is one of its keywords alone. A `template` is put around
+    the text with `template_probability`. `synonyms` names a file with a text and its synonyms a line,
+    separated by tabs: they are further captions of items with that label.
     """
 
     label: Share = 0.5
     label_keywords: Share = 0.25
     caption: Share = 0.25
+    keyword: Share = 0.0
+    synonyms: str | None = Field(default=None, min_length=1)
     max_keywords: PositiveInt = 3
     template_probability: Probability = 0.0
     templates: tuple[str, ...] = ()

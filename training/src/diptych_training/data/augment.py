@@ -31,6 +31,7 @@ class Augment:
             (config.color_probability, color),
             (config.recolor_probability, recolor),
             (config.invert_probability, invert),
+            (config.shade_probability, shade),
             (config.cutout_probability, cutout),
         ]
         self._changes = [(probability, change) for probability, change in changes if probability > 0]
@@ -122,6 +123,58 @@ def recolor(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
 def invert(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
     """White on black."""
     return 1 - images
+
+
+def shade(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    """Make a flat drawing look shaded: light from one side, gloss, a soft shadow on the ground, and paper.
+
+    The drawing is what differs from white. Each part has a random strength, up to `config.shade`.
+    """
+    n, _, height, width = images.shape
+    light, gloss, shadow, paper = config.shade * torch.rand(4, n, 1, 1, 1, generator=generator)
+    drawn = (4 * (1 - images.amin(dim=1, keepdim=True))).clamp(0, 1)  # (n, 1, H, W)
+    grounds = 1 - shadow * (1 - drawn) * _soft(_shifted(drawn, generator))
+    lit = images * (1 + drawn * light * _ramp(n, height, width, generator))
+    glossy = lit + drawn * gloss * _spot(n, height, width, generator) * (1 - lit)
+    grain = torch.rand(n, 1, height // 2, width // 2, generator=generator) - 0.5
+    texture = 0.4 * paper * F.interpolate(grain, size=(height, width), mode="bilinear")
+    shaded: Tensor = (glossy * grounds + texture).clamp(0, 1)
+    return shaded
+
+
+def _ramp(n: int, height: int, width: int, generator: Generator) -> Tensor:
+    """(n, 1, H, W) from -1 to 1 at most, in a random direction."""
+    angle = (2 * math.pi * torch.rand(n, generator=generator)).view(n, 1, 1, 1)
+    y, x = torch.linspace(-0.7, 0.7, height).view(1, 1, -1, 1), torch.linspace(-0.7, 0.7, width)
+    return torch.cos(angle) * x + torch.sin(angle) * y
+
+
+def _spot(n: int, height: int, width: int, generator: Generator) -> Tensor:
+    """(n, 1, H, W): a bright ellipse in the upper half, 1 at its centre."""
+    x0 = 0.5 * _symmetric(n, generator).view(n, 1, 1, 1)
+    y0 = -0.5 + 0.3 * _symmetric(n, generator).view(n, 1, 1, 1)
+    y, x = torch.linspace(-1, 1, height).view(1, 1, -1, 1), torch.linspace(-1, 1, width)
+    return torch.exp(-4 * (x - x0) ** 2 - 10 * (y - y0) ** 2)
+
+
+def _shifted(drawn: Tensor, generator: Generator) -> Tensor:
+    """(n, 1, H, W): the drawing a little lower and to one side."""
+    sideways = 0.15 * _symmetric(len(drawn), generator)
+    down = 0.05 + 0.1 * torch.rand(len(drawn), generator=generator)
+    rows = torch.zeros(len(drawn), 2, 3)
+    rows[:, 0, 0] = rows[:, 1, 1] = 1
+    rows[:, 0, 2], rows[:, 1, 2] = -sideways, -down
+    return F.grid_sample(
+        drawn, F.affine_grid(rows, list(drawn.shape), align_corners=False), align_corners=False
+    )
+
+
+def _soft(drawn: Tensor) -> Tensor:
+    """(n, 1, H, W) blurred over an eighth of the side."""
+    size = drawn.shape[-1] // 16 * 2 + 1
+    for _ in range(2):
+        drawn = F.avg_pool2d(drawn, size, stride=1, padding=size // 2, count_include_pad=False)
+    return drawn
 
 
 def cutout(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:

@@ -1,6 +1,7 @@
 """Sample captions as token ids, assembled from texts that are tokenised once."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.config import CaptionConfig
+from diptych_training.errors import DataError
+from diptych_training.paths import expanded
 
 Ids = NDArray[np.int32]
 KEYWORD_SEPARATOR = ","
@@ -40,6 +43,19 @@ def all_texts(items: Iterable[Captioned]) -> Iterator[str]:
         yield from item.captions
 
 
+def read_synonyms(file: Path) -> dict[str, tuple[str, ...]]:
+    """Read a text and its synonyms a line, separated by tabs. DataError if there is no such file."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"data.captions.synonyms: {file} cannot be read ({error}): `diptych-train data wordnet` writes "
+            "such a file"
+        ) from error
+    rows = (line.split("\t") for line in lines)
+    return {text: tuple(synonyms) for text, *synonyms in rows}
+
+
 class CaptionSampler:
     """Samples a caption for an item, with the weights of `CaptionConfig`.
 
@@ -60,8 +76,11 @@ class CaptionSampler:
         self._templates = [(pieces.ids(before), pieces.ids(after)) for before, after in halves]
         self._labels = [pieces.ids(item.label) for item in items]
         self._keywords = [[pieces.ids(text) for text in item.keywords] for item in items]
-        self._captions = [[pieces.ids(text) for text in item.captions] for item in items]
-        weights = np.array([config.label, config.label_keywords, config.caption], dtype=np.float64)
+        synonyms = {} if config.synonyms is None else read_synonyms(expanded(config.synonyms))
+        self._captions = [
+            [pieces.ids(text) for text in (*item.captions, *synonyms.get(item.label, ()))] for item in items
+        ]
+        weights = np.array([config.label, config.label_keywords, config.caption, config.keyword])
         self._thresholds = np.cumsum(weights / weights.sum())
 
     def sample(self, index: int, rng: np.random.Generator) -> Ids:
@@ -80,6 +99,8 @@ class CaptionSampler:
             return self._with_keywords(label, keywords, rng)
         if kind == 2 and captions:
             return [captions[rng.integers(len(captions))]]
+        if kind == 3 and keywords:
+            return [keywords[rng.integers(len(keywords))]]
         return [label]
 
     def _with_keywords(self, label: Ids, keywords: list[Ids], rng: np.random.Generator) -> list[Ids]:

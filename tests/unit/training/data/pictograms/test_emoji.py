@@ -57,6 +57,10 @@ def test_emoji_have_label_keywords_group_and_spoken_shortcodes(names: dict[str, 
     assert names["2699"].captions == ("people & body: fingers open",)
 
 
+def test_flags_are_also_called_by_their_country_alone(names: dict[str, EmojiName]) -> None:
+    assert names["1F1E8-1F1F1"].captions[1:] == ("flag of Chile", "Chile flag", "Chile")
+
+
 def test_tones_of_an_emoji_share_half_its_weight(tmp_path: Path, names: dict[str, EmojiName]) -> None:
     write_files(tmp_path / "svg", "1f44b", "1f44b-1f3fb", "1f44b-1f3ff", "2699-fe0f", "unknown")
     items = [drawing.item for drawing in emoji_drawings(tmp_path, EmojiFiles("svg", ".svg"), names)]

@@ -1,11 +1,11 @@
-"""Nouns and definitions of WordNet as files of texts."""
+"""Nouns, definitions and synonyms of WordNet as files of texts."""
 
 from pathlib import Path
 
 import pytest
 
 from diptych_training.cli import main
-from diptych_training.data.wordnet.command import write_texts
+from diptych_training.data.wordnet.command import write_synonyms, write_texts
 from support.fake_debian import FakeDebian
 
 SYNSETS = """\
@@ -15,6 +15,15 @@ SYNSETS = """\
 "the dog barked all night"
 10114209 18 n 02 dog 0 frump 0 000 | a dull unattractive unpleasant girl or woman
 00007846 03 n 0b a 0 b 0 c 0 d 0 e 0 f 0 g 0 h 0 i 0 j 0 k 0 000 | eleven names
+"""
+
+INDEX = """\
+  1 This software and database is being provided to you
+canis_familiaris n 1 1 @ 1 0 02084071
+dog n 2 1 @ 2 1 02084071 10114209
+domestic_dog n 1 1 @ 1 0 02084071
+entity n 1 1 ~ 1 1 00001740
+frump n 1 0 1 0 10114209
 """
 
 
@@ -27,6 +36,7 @@ def package(tmp_path: Path) -> Path:
 def write_package(folder: Path, synsets: str) -> Path:
     for name, content in (
         ("share/wordnet/data.noun", synsets),
+        ("share/wordnet/index.noun", INDEX),
         ("share/doc/wordnet-base/copyright", "License: WordNet3.0\n"),
     ):
         (folder / "usr" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +60,15 @@ def test_definitions_come_without_examples(package: Path, tmp_path: Path) -> Non
         "a member of the genus Canis",
         "eleven names",
         "that which is perceived",
+    ]
+
+
+def test_synonyms_share_the_first_sense_of_both(package: Path, tmp_path: Path) -> None:
+    assert write_synonyms(package, tmp_path / "out") == 3
+    assert lines(tmp_path / "out" / "synonyms.tsv") == [
+        "Canis familiaris\tdog\tdomestic dog",
+        "dog\tdomestic dog\tCanis familiaris",
+        "domestic dog\tdog\tCanis familiaris",
     ]
 
 

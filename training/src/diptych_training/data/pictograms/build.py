@@ -12,6 +12,7 @@ import numpy as np
 
 from diptych_training.data.packed import (
     INDEX_FILE,
+    Kind,
     PackedDataset,
     PackedItem,
     SourceEntry,
@@ -34,7 +35,8 @@ from diptych_training.progress import progress_bar
 
 NAME = "pictograms"
 IMAGE_SIZE = 64
-RECIPE_VERSION = 1  # raise it when the same packages give other images or captions
+# Raise a number when the same packages give other images or captions of that kind.
+RECIPE_VERSIONS: dict[Kind, int] = {"emoji": 2, "icons": 1}
 
 
 class DrawingSource(Protocol):
@@ -101,7 +103,7 @@ def recipe_of(spec: SourceSpec) -> str:
     """sha256 over everything that determines a source's files."""
     versions = package_versions()
     made_from = {
-        "recipe_version": RECIPE_VERSION,
+        "recipe_version": RECIPE_VERSIONS[spec.kind],
         "image_size": IMAGE_SIZE,
         "spec": asdict(spec),
         "packages": {package: versions[package] for package in sorted({spec.package, NAMES_PACKAGE})},

@@ -8,6 +8,7 @@ from pathlib import Path
 from diptych_training.data.pictograms.npm import read_json
 
 COMPONENT_GROUP = 2  # skin tones and hair parts, which are not emoji by themselves
+FLAG = "flag: "
 SHORTCODE_FILES = ("github", "joypixels")
 
 
@@ -23,7 +24,7 @@ class EmojiName:
     @property
     def is_flag(self) -> bool:
         """True for flags of countries and regions, which are labelled "flag: X"."""
-        return self.label.startswith("flag:")
+        return self.label.startswith(FLAG)
 
 
 def code_points_key(code_points: str) -> str:
@@ -43,7 +44,7 @@ def read_emoji_names(names_package: Path) -> dict[str, EmojiName]:
             continue
         base = code_points_key(emoji["hexcode"])
         group = f"{groups[emoji['group']]}: {subgroups[emoji['subgroup']]}"
-        captions = [group, *_shortcode_words(emoji["hexcode"], shortcodes)]
+        captions = [group, *_shortcode_words(emoji["hexcode"], shortcodes), *_flag_names(emoji["label"])]
         for variant in (emoji, *emoji.get("skins", [])):
             tone = _tone(variant["label"])
             keywords = tuple(tag for tag in emoji.get("tags", []) if tag != emoji["label"])
@@ -53,6 +54,13 @@ def read_emoji_names(names_package: Path) -> dict[str, EmojiName]:
                 variant["label"], keywords, tuple(spoken), base
             )
     return names
+
+
+def _flag_names(label: str) -> Iterator[str]:
+    """What else a flag is called: "flag: Chad" is the "flag of Chad"."""
+    country = label.removeprefix(FLAG)
+    if country != label:
+        yield from (f"flag of {country}", f"{country} flag", country)
 
 
 def _group_names(messages_file: Path, meta_file: Path) -> tuple[dict[int, str], dict[int, str]]:

@@ -1,1 +1,1 @@
-"""The names and definitions of WordNet as texts, for a text teacher. `command` reads the database."""
+"""The names, definitions and synonyms of WordNet as texts, to teach. `command` reads the database."""
