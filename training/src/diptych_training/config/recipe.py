@@ -194,9 +194,11 @@ class TrainConfig(Frozen):
         if is_pair := isinstance(image, PhotographsAndDrawingsConfig):
             lite, key, n_of_classes = image.photographs, "model.image.photograph_dim", image.photograph_dim
         has_classes = isinstance(lite, EfficientNetLiteConfig) and lite.classes is not None
+        has_clip_art = start is not None and start.clip_art is not None
         for part, is_needed, is_given in (
             ("classes", has_classes, start is not None and start.classes is not None),
             ("drawings", is_pair, start is not None and start.drawings is not None),
+            ("clip_art", is_pair and has_clip_art, has_clip_art),
         ):
             if is_needed != is_given:
                 raise ValueError(

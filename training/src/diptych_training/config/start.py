@@ -44,7 +44,8 @@ class ImageStartConfig(Frozen):
     `source`: a file, or a folder or an installed Python package with one file of weights. `classes`, for a
     tower that keeps its classifier: "imagenet", or a file with the name of a class a line. `drawings`, for a
     tower of photographs and drawings: the run or version (NAME/VERSION) whose image tower, or the drawings'
-    half of it, knows drawings.
+    half of it, knows drawings. `clip_art`: a packed data set whose sources named `flat...` and
+    `shaded...` also teach the gate of such a tower.
     ``start_image = "FILE"`` is short for the table.
     """
 
@@ -52,6 +53,7 @@ class ImageStartConfig(Frozen):
     licence: str = Field(default="unknown", min_length=1)
     classes: str | None = Field(default=None, min_length=1)
     drawings: str | None = Field(default=None, min_length=1)
+    clip_art: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod

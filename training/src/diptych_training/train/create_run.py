@@ -12,11 +12,12 @@ from tokenizers import Tokenizer
 from diptych.bundle.manifest import TextSpec
 from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig, dump_config
-from diptych_training.data.packed import PackedDataset
+from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.proof_set.file import read_proof_set_file
 from diptych_training.importing.source_model import SourceModel
 from diptych_training.models import ModelConfig, build_model
+from diptych_training.paths import expanded
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.align.class_names import class_names
@@ -65,6 +66,7 @@ def create_run(
     teachers = teacher_checkpoints(config, teacher_models, tokenizer)
     proof_set = None if source_model is None else _proof_set(source_model)
     licences = {one.title: one.licence for one in (source_model, drawings, config.start_image) if one}
+    licences |= _clip_art(config)
     taught_by = {name: teacher.licence for name, teacher in teacher_models.items()}
     if config.text_teacher is not None:
         taught_by[config.text_teacher.title] = config.text_teacher.licence
@@ -131,6 +133,14 @@ def _new_start(
     parts = [one.title for one in (config.start_image, drawings) if one is not None]
     state = {"step": 0, "metrics": {}, "source": " and ".join(parts)}
     return tokenizer, Checkpoint({f"{MODEL}{name}": tensor for name, tensor in tensors.items()}, state)
+
+
+def _clip_art(config: TrainConfig) -> dict[str, str]:
+    """The licences of the clip art that teaches the gate, by source."""
+    if config.start_image is None or config.start_image.clip_art is None:
+        return {}
+    dataset = read_dataset(expanded(config.start_image.clip_art))
+    return {f"{dataset.name}/{name}": entry.licence for name, entry in dataset.listed("train")}
 
 
 def _tokenizer(config: TrainConfig, texts: Iterable[Sequence[str]], found: TeacherModels) -> Tokenizer:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from diptych_training.checkpoint import load_run
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import CheckpointError, ImportFailed, TrainingConfigError
+from diptych_training.errors import CheckpointError, DataError, ImportFailed, TrainingConfigError
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.conversion import convert
 from diptych_training.importing.own import load_own_run
@@ -168,6 +168,7 @@ def test_only_the_text_tower_learns_and_the_run_can_be_imported(
             CheckpointError,
             "start_image.drawings: 'none' is not a folder",
         ),
+        ({"start_image": {"clip_art": "/none"}}, DataError, "no data set in /none"),
         ({"start_image": {"classes": "none.txt"}}, TrainingConfigError, "none.txt cannot be read"),
         (
             {"start_image": {"source": "json"}},

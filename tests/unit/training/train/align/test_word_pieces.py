@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.train.align.image_start import Classifier, fit_gate
 from diptych_training.train.align.text_start import (
     N_FIRST,
     WordPieceVocabulary,
@@ -69,35 +68,3 @@ def test_rows_stand_at_the_ids_of_their_pieces(encoder: SentenceEncoder) -> None
     alone = encoder.embed(["house"])[0].astype(np.float32)
     torch.testing.assert_close(table[house], torch.from_numpy(alone))
     assert table[:N_FIRST].norm(dim=1).min() > 0.5  # a text of unknown words needs a direction
-
-
-N_FEATURES, N_CLASSES = 40, 12
-
-
-@pytest.fixture
-def classifier() -> Classifier:
-    generator = torch.Generator().manual_seed(0)
-    return Classifier(
-        gain=torch.rand(N_FEATURES, generator=generator) + 0.5,
-        bias=torch.randn(N_FEATURES, generator=generator),
-        rows=torch.randn(N_CLASSES, N_FEATURES, generator=generator),
-    )
-
-
-def drawings(n: int, seed: int) -> np.ndarray:
-    """Few features are active, strongly."""
-    rng = np.random.default_rng(seed)
-    return (rng.random((n, N_FEATURES)) < 0.1).astype(np.float32) * 3
-
-
-def test_the_gate_separates_unseen_drawings_from_what_the_classifier_was_trained_on(classifier):
-    weight, bias = fit_gate(drawings(400, seed=1), classifier)
-    rng = np.random.default_rng(2)
-    normal = rng.standard_normal((200, N_FEATURES), dtype=np.float32)
-    photographs = np.clip(classifier.bias.numpy() + classifier.gain.numpy() * normal, 0, 6)
-
-    def share_of_photographs(features: np.ndarray) -> float:
-        return float((torch.from_numpy(features) @ weight.T + bias > 0).float().mean())
-
-    assert share_of_photographs(photographs) > 0.9
-    assert share_of_photographs(drawings(200, seed=3)) < 0.1
