@@ -136,7 +136,7 @@ async def one_verdict(data_dir: Path, *, gives: bool) -> Verdict:
             await labels.put(c, "kind", Definition((Label("cat"),)), drops=False)
             await labels.give(c, "kind", [NewVerdict("a", ("cat",))], "ann")
         (collection,) = await store.catalogue.list()
-        (verdict,) = (await labels.verdicts((await labels.get(collection.number, "kind")).number)).values()
+        (verdict,) = (await labels.reviewed(collection.number, "kind")).verdicts.values()
         return verdict
     finally:
         await store.close()

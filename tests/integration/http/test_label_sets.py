@@ -1,5 +1,6 @@
 """Label sets over HTTP: what images are labelled with, and what people say of them."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from diptych.core.labels.assigned import Assigner
 from support.app import running_app
 from support.calibrations import MAP, write_tiny_calibration
 from support.fixtures import client_fixture
@@ -247,6 +249,11 @@ def test_verdict_on_another_picture_than_the_one_that_was_seen_is_not_stored(
     answer = say(client, *verdicts).json()
     assert ([one["id"] for one in answer["verdicts"]], answer["replaced"]) == (["green"], ["red"])
     assert labelled(client)["red"] == ["red"]
+    report = client.get(KIND).json()
+    assert (report["n_reviewed"], report["n_lapsed"]) == (1, 0)
+    add_images(client, images, picture("green", (9, 9)), items=[{"id": "green"}], replace=True)
+    report = client.get(KIND).json()
+    assert (report["n_reviewed"], report["n_lapsed"]) == (0, 1)
 
 
 def test_image_to_which_no_label_is_relevant_is_proposed_as_none(tmp_path: Path) -> None:
@@ -311,6 +318,33 @@ def test_change_of_a_definition_keeps_verdicts_or_is_refused(client: TestClient,
     assert labelled(client)["red"] == ["red"]
     assert client.get(KIND).json()["n_reviewed"] == 1
     assert put(client, ["red", "green"]).json()["revision"] == 2  # nothing to change
+
+
+def test_set_that_changes_while_its_labels_are_computed_is_read_as_of_one_time(
+    client: TestClient, images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assigner_of, changes = Assigner.of, list[str]()
+
+    def change(label: str) -> None:
+        assert put(client, ["red", label]).status_code == 200
+        assert say(client, {"id": "red", "label": label}).status_code == 200
+
+    async def changing(*arguments: Any) -> Assigner:
+        if changes:
+            await asyncio.to_thread(change, changes.pop())
+        return await assigner_of(*arguments)
+
+    monkeypatch.setattr(Assigner, "of", changing)
+    reads = [
+        lambda: client.get(KIND),
+        lambda: client.get("/collections/pets/images", params={"filter": json.dumps(label_in("red"))}),
+    ]
+    for n, read in enumerate(reads):
+        put(client, ["red", f"blue {n}"], drop_verdicts=True)
+        changes = [f"pink {n}"]
+        assert read().status_code == 200
+        assert not changes
+        assert labelled(client)["red"] == [f"pink {n}"]
 
 
 def test_image_may_have_many_labels(client: TestClient, images: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from diptych.core.labels.assigned import Assigned, Assigner
 from diptych.core.labels.label_set import Definition, Label, LabelSet, Verdict
+from diptych.core.labels.ports import Reviewed
 from diptych.core.labels.view import LabelView
 
 NAMES = ("cat", "dog")
@@ -23,7 +24,8 @@ def view(
         key: Verdict(labels, "ann", "2024-05-02T00:00:00Z", sha256 or str(key), key in drawn)
         for key, labels in verdicts.items()
     }
-    return LabelView(label_set, Assigned(keys, labels, scores, scores, keys, labels, scores), None, said)  # type: ignore[arg-type]
+    assigned = Assigned(keys, labels, scores, scores, keys, labels, scores)
+    return LabelView(Reviewed(label_set, said, 0), assigned, None)  # type: ignore[arg-type]
 
 
 def test_word_of_a_person_replaces_that_of_the_model() -> None:
@@ -76,7 +78,8 @@ def scored(
         for key in range(n_drawn)
     }
     label_set = LabelSet(1, "kind", definition, 1, "")
-    return LabelView(label_set, assigner.assign(range(60), SCORES), None, verdicts)  # type: ignore[arg-type]
+    reviewed = Reviewed(label_set, verdicts, 0)
+    return LabelView(reviewed, assigner.assign(range(60), SCORES), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["one", "many"])

@@ -9,6 +9,7 @@ import pytest
 
 from diptych.core.collections.upkeep.reembed import NoPause
 from diptych.core.labels.label_set import Definition, Label, LabelSet, Verdict
+from diptych.core.labels.ports import Reviewed
 from diptych.core.rollout.compared_labels import LabelComparer, compared, sign_test
 from diptych.core.rollout.comparison import ComparedLabels
 from diptych.errors import Overloaded
@@ -48,8 +49,9 @@ def compare(old: Any, new: Any, vectors: dict[str, dict[int, Any]]) -> list[Comp
         async def list(self, c: int) -> list[LabelSet]:
             return [label_set]
 
-        async def verdicts(self, number: int) -> dict[int, Verdict]:
-            return {key: Verdict((label,), "ann", "", f"{key}", False) for key, label in said.items()}
+        async def reviewed(self, c: int, name: str) -> Reviewed:
+            verdicts = {key: Verdict((label,), "ann", "", f"{key}", False) for key, label in said.items()}
+            return Reviewed(label_set, verdicts, 0)
 
     class Vectors:
         async def of(self, keys: list[int], identity: str) -> dict[int, Any]:

@@ -40,7 +40,10 @@ class AlikeLabels:
 
 @dataclass(frozen=True)
 class PutLabelSet(LabelSet):
-    """A label set that was created or changed. `n_dropped`: verdicts that it does not allow, deleted."""
+    """A label set that was created or changed.
+
+    `n_dropped`: verdicts that it does not allow, deleted: one a picture, also of those that are gone.
+    """
 
     alike: tuple[AlikeLabels, ...] = ()
     n_dropped: int = 0
@@ -119,11 +122,15 @@ class LabelThreshold:
 
 @dataclass(frozen=True)
 class LabelSetReport(LabelSet):
-    """A label set, and the number of images of each label: of those with a vector of `model` or a verdict."""
+    """A label set, and the number of images of each label: of those with a vector of `model` or a verdict.
+
+    `n_lapsed`: verdicts on pictures that no image has now; they count again when the picture comes back.
+    """
 
     model: ModelRef
     n_images: int
     n_reviewed: int
+    n_lapsed: int
     counts: tuple[LabelCount, ...]
     n_without_label: int
     agreement: Agreement

@@ -5,7 +5,7 @@
 import builtins
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from diptych.adapters.sqlite.records import find_key, of_collection, require_collection
 from diptych.adapters.sqlite.rows import now
@@ -19,7 +19,7 @@ from diptych.core.labels.label_set import (
     Verdict,
     set_not_found,
 )
-from diptych.core.labels.ports import Given
+from diptych.core.labels.ports import Given, Reviewed
 from diptych.errors import Conflict, NotFound, TooLarge
 
 _SETS = "SELECT number, name, definition, revision, changed_at FROM label_sets WHERE collection = ?"
@@ -39,10 +39,6 @@ class SqliteLabels:
             of_collection(c, lambda db: [_set(*row) for row in db.execute(query, (c,))])
         )
 
-    async def get(self, c: int, name: str) -> LabelSet:
-        """One set. Raises NotFound."""
-        return await self._threads.read(lambda db: _find(db, c, name))
-
     async def put(self, c: int, name: str, definition: Definition, *, drops: bool) -> tuple[LabelSet, int]:
         """Create or change a set; return it and the number of verdicts that were deleted.
 
@@ -58,17 +54,22 @@ class SqliteLabels:
 
         await self._threads.write(work, makes_room=True)
 
-    async def verdicts(self, set_number: int) -> Mapping[int, Verdict]:
-        """The verdicts on images that exist, by key, ascending."""
+    async def reviewed(self, c: int, name: str) -> Reviewed:
+        """One set with its verdicts, of one time: its definition allows all of them. Raises NotFound."""
         columns = ", ".join(f"v.{name}" for name in _COLUMNS.split(", "))
         query = (
-            f"SELECT i.key, {columns} FROM verdicts v JOIN label_sets s ON s.number = v.label_set"
-            " JOIN images i ON i.sha256 = v.sha256 AND +i.collection = s.collection"
+            f"SELECT i.key, {columns} FROM verdicts v"
+            " JOIN images i ON i.sha256 = v.sha256 AND +i.collection = ?"
             " WHERE v.label_set = ? ORDER BY i.key"
         )
-        return await self._threads.read(
-            lambda db: {key: _verdict(*row) for key, *row in db.execute(query, (set_number,))}
-        )
+
+        def work(db: sqlite3.Connection) -> Reviewed:
+            label_set = _find(db, c, name)
+            verdicts = {key: _verdict(*row) for key, *row in db.execute(query, (c, label_set.number))}
+            lapsed = _lapsed(db, c, label_set.number)
+            return Reviewed(label_set, verdicts, len(lapsed))
+
+        return await self._threads.read(work)
 
     async def give(self, c: int, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
         """Store verdicts, all or none. Raises NotFound for the set, InvalidValue for a label."""
@@ -143,9 +144,11 @@ def _put(
         if not definition.allows(json.loads(labels))
     ]
     if lost and not drops:
+        n_gone = len(_lapsed(db, c, before.number).intersection(lost))
+        gone = f" ({n_gone} on pictures that are gone)" if n_gone else ""
         raise Conflict(
-            f"the new definition does not allow {len(lost)} of the verdicts of label set {name!r}: keep "
-            "their labels, or send drop_verdicts to delete them"
+            f"the new definition does not allow {len(lost)} of the verdicts of label set {name!r}{gone}: "
+            "keep their labels, or send drop_verdicts to delete them"
         )
     db.executemany(
         "DELETE FROM verdicts WHERE label_set = ? AND sha256 = ?", [(before.number, one) for one in lost]
@@ -169,6 +172,15 @@ def _set(number: int, name: str, definition: str, revision: int, changed_at: str
     return LabelSet(number, name, Definition.from_json(definition), revision, changed_at)
 
 
+def _lapsed(db: sqlite3.Connection, c: int, set_number: int) -> set[str]:
+    """The sha256 of pictures with a verdict that no image has."""
+    query = (
+        "SELECT sha256 FROM verdicts v WHERE label_set = ? AND NOT EXISTS"
+        " (SELECT 1 FROM images i WHERE i.sha256 = v.sha256 AND +i.collection = ?)"
+    )
+    return {sha256 for (sha256,) in db.execute(query, (set_number, c))}
+
+
 def _sha256(db: sqlite3.Connection, c: int, id: str) -> str | None:
     row = db.execute("SELECT sha256 FROM images WHERE collection = ? AND id = ?", (c, id)).fetchone()
     return None if row is None else str(row[0])
@@ -189,6 +201,6 @@ def _store(db: sqlite3.Connection, set_number: int, sha256: str, verdict: NewVer
     db.execute(
         f"INSERT INTO verdicts (label_set, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET labels = excluded.labels, given_by = excluded.given_by,"
-        " given_at = excluded.given_at, drawn = max(drawn, excluded.drawn)",
+        " given_at = excluded.given_at",  # whether it was drawn is known from the first verdict alone
         (set_number, labels, by, now(), sha256, verdict.is_drawn),
     )

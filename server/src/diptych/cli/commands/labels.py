@@ -188,6 +188,9 @@ def _show(args: argparse.Namespace, client: Client) -> int:
     out(f"{report.n_images} images by {report.model}, {report.n_reviewed} reviewed{agreement}")
     if report.accuracy.n:
         out(f"{report.accuracy.n} of them drawn at random{_share(': it is right on', report.accuracy)}")
+    if report.n_lapsed:
+        waiting = "1 verdict waits" if report.n_lapsed == 1 else f"{report.n_lapsed} verdicts wait"
+        out(f"{waiting} for pictures that are gone")
     if report.precision is not None:
         out(_fitted(report.precision, report.threshold))
     for confusion in report.agreement.confusions[:N_SHOWN]:

@@ -12,7 +12,7 @@ from diptych.core.collections.stored.ports import Rows, VectorRows
 from diptych.core.concurrency.single_flight import SingleFlight
 from diptych.core.labels.assigned import NOTHING, Assigned, Assigner, joined
 from diptych.core.labels.label_set import LabelSet
-from diptych.core.labels.ports import LabelRows
+from diptych.core.labels.ports import LabelRows, Reviewed
 from diptych.core.labels.view import LabelView
 from diptych.core.serving.snapshot import Pair, Serving
 from diptych.core.types import Keys, ModelInfo
@@ -55,11 +55,12 @@ class Assignments:
         self._flights: SingleFlight[tuple[int, int], Current] = SingleFlight()
         self._one_at_a_time = asyncio.Lock()  # each holds the scores of a few thousand images
 
-    async def view(self, c: int, label_set: LabelSet) -> LabelView:
-        """The labels of the images of a collection. Raises NotFound, Conflict; and as `Assigner.of`."""
-        current = await self._current(c, label_set)
-        verdicts = await self._labels.verdicts(label_set.number)
-        return await asyncio.to_thread(LabelView, label_set, current.assigned, current.model, verdicts)
+    async def view(self, c: int, name: str) -> LabelView:
+        """The labels of the images of a collection by one of its sets.
+
+        Raises NotFound, Conflict; and as `Assigner.of`.
+        """
+        return await self._view(c, await self._labels.reviewed(c, name))
 
     async def resolved(self, c: int, filter: Filter) -> Filter:
         """The filter with the keys of images in the place of labels.
@@ -79,14 +80,18 @@ class Assignments:
 
     async def _keys(self, c: int, filter: Labelled) -> Keys:
         try:
-            label_set = await self._labels.get(c, filter.label_set)
+            reviewed = await self._labels.reviewed(c, filter.label_set)
         except NotFound as error:
             raise InvalidValue(error.message, f"{filter.where}.set") from None
         for label in filter.labels:
             if label is not None:
-                label_set.definition.check_labels([label], f"{filter.where}.in")
-        view = await self.view(c, label_set)
+                reviewed.label_set.definition.check_labels([label], f"{filter.where}.in")
+        view = await self._view(c, reviewed)
         return await asyncio.to_thread(view.keys_of, filter.labels)
+
+    async def _view(self, c: int, reviewed: Reviewed) -> LabelView:
+        current = await self._current(c, reviewed.label_set)
+        return await asyncio.to_thread(LabelView, reviewed, current.assigned, current.model)
 
     async def _current(self, c: int, label_set: LabelSet) -> Current:
         """Assignments of all images that had a vector when this was called."""

@@ -20,6 +20,18 @@ class Given:
     replaced: builtins.list[str]
 
 
+@dataclass(frozen=True)
+class Reviewed:
+    """A set with the verdicts on images that exist, by key, ascending, as they are at one time.
+
+    `n_lapsed`: verdicts on pictures that no image of the collection has now.
+    """
+
+    label_set: LabelSet
+    verdicts: Mapping[int, Verdict]
+    n_lapsed: int
+
+
 class LabelRows(Protocol):
     """The label sets of collections. Writes are durable when they return; a read sees one commit.
 
@@ -30,10 +42,6 @@ class LabelRows(Protocol):
 
     async def list(self, c: int) -> builtins.list[LabelSet]:
         """All sets, by name."""
-        ...
-
-    async def get(self, c: int, name: str) -> LabelSet:
-        """One set. Raises NotFound."""
         ...
 
     async def put(self, c: int, name: str, definition: Definition, *, drops: bool) -> tuple[LabelSet, int]:
@@ -48,14 +56,14 @@ class LabelRows(Protocol):
         """Delete a set with its verdicts. Raises NotFound."""
         ...
 
-    async def verdicts(self, set_number: int) -> Mapping[int, Verdict]:
-        """The verdicts on images that exist, by key, ascending."""
+    async def reviewed(self, c: int, name: str) -> Reviewed:
+        """One set with its verdicts, of one time: its definition allows all of them. Raises NotFound."""
         ...
 
     async def give(self, c: int, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
         """Store verdicts in order, in the place of earlier ones, all or none.
 
-        A picture that was drawn once stays so, whatever is said of it later.
+        Whether a picture was drawn is known from its first verdict alone: a later one does not change it.
         Raises NotFound for the set; InvalidValue for labels that it does not allow.
         """
         ...

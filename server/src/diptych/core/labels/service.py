@@ -35,7 +35,10 @@ class AlikeLabels:
 
 @dataclass(frozen=True)
 class PutLabelSet:
-    """A set that was created or changed. `n_dropped`: verdicts that it does not allow."""
+    """A set that was created or changed.
+
+    `n_dropped`: verdicts that it does not allow, one a picture, those on pictures that are gone included.
+    """
 
     label_set: LabelSet
     alike: list[AlikeLabels]
@@ -44,12 +47,16 @@ class PutLabelSet:
 
 @dataclass(frozen=True)
 class LabelSetReport:
-    """A set with what it gives the images: how many have each of its labels, in order."""
+    """A set with what it gives the images: how many have each of its labels, in order.
+
+    `n_lapsed`: verdicts on pictures that no image has now, as it was replaced or deleted.
+    """
 
     label_set: LabelSet
     model: ModelInfo
     n_images: int
     n_reviewed: int
+    n_lapsed: int
     counts: list[int]
     n_without_label: int
     agreement: Agreement
@@ -147,6 +154,7 @@ class LabelSets:
                 model=view.model,
                 n_images=view.n_images,
                 n_reviewed=view.n_reviewed,
+                n_lapsed=view.n_lapsed,
                 counts=view.counts(),
                 n_without_label=view.n_without_label(),
                 agreement=agreement_of(view.judged()),
@@ -200,7 +208,7 @@ class LabelSets:
 
     async def _view(self, collection: str, name: str) -> tuple[int, LabelView]:
         c = self._collections[collection].number
-        return c, await self._assignments.view(c, await self._store.get(c, name))
+        return c, await self._assignments.view(c, name)
 
     async def _by_id(
         self, c: int, view: LabelView, keys: Keys | None, after: str | None, limit: int

@@ -1,13 +1,14 @@
 """The labels of images as they stand: a person's word in the place of the model's."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core.labels.assigned import Assigned, Floats, joined, unlabelled
-from diptych.core.labels.label_set import LabelSet, Verdict
+from diptych.core.labels.label_set import Verdict
+from diptych.core.labels.ports import Reviewed
 from diptych.core.labels.threshold import Threshold, fitted
 from diptych.core.types import Keys, ModelInfo
 
@@ -33,15 +34,14 @@ class Assignment:
 class LabelView:
     """What the images of a collection have of a label set, at one time. Making it is slow for many images."""
 
-    def __init__(
-        self, label_set: LabelSet, assigned: Assigned, model: ModelInfo, verdicts: Mapping[int, Verdict]
-    ) -> None:
-        """`verdicts` by key, ascending. They count also where the model has no vector to judge."""
-        self.label_set = label_set
+    def __init__(self, reviewed: Reviewed, assigned: Assigned, model: ModelInfo) -> None:
+        """The verdicts count also where the model has no vector to judge."""
+        self.label_set, verdicts = reviewed.label_set, reviewed.verdicts
+        self.n_lapsed = reviewed.n_lapsed
         self.model = model
         self._without_vector = np.setdiff1d(np.array(list(verdicts), np.int64), assigned.keys)
         assigned = joined([assigned, unlabelled(self._without_vector)])
-        definition = label_set.definition
+        definition = self.label_set.definition
         self._names = definition.names
         self._verdicts = verdicts
         self.threshold = Threshold(definition.threshold)
@@ -53,9 +53,9 @@ class LabelView:
         self._assigned = assigned
         self.keys = assigned.keys
         self.is_reviewed = np.isin(self.keys, np.array(list(verdicts), np.int64))  # (N,)
-        reviewed = self.keys[self.is_reviewed]
-        said = [(key, self._position(label)) for key in reviewed.tolist() for label in verdicts[key].labels]
-        is_model = ~np.isin(assigned.of, reviewed)
+        by_person = self.keys[self.is_reviewed]
+        said = [(key, self._position(label)) for key in by_person.tolist() for label in verdicts[key].labels]
+        is_model = ~np.isin(assigned.of, by_person)
         of = np.concatenate([assigned.of[is_model], np.array([key for key, _ in said], np.int64)])
         labels = np.concatenate([assigned.labels[is_model], np.array([one for _, one in said], np.int32)])
         order = np.argsort(of, kind="stable")

@@ -12,13 +12,13 @@ from diptych.core.collections.stored.ports import VectorRows
 from diptych.core.collections.upkeep.reembed import Pace
 from diptych.core.labels.agreement import agreement_of
 from diptych.core.labels.assigned import Assigned, Assigner, joined, unlabelled
-from diptych.core.labels.label_set import LabelSet, Verdict
-from diptych.core.labels.ports import LabelRows
+from diptych.core.labels.label_set import LabelSet
+from diptych.core.labels.ports import LabelRows, Reviewed
 from diptych.core.labels.view import LabelView
 from diptych.core.rollout.comparison import ComparedLabels
 from diptych.core.serving.snapshot import Pair
 from diptych.core.types import Embedding
-from diptych.errors import InvalidValue, Overloaded, TooLarge
+from diptych.errors import InvalidValue, NotFound, Overloaded, TooLarge
 
 AT_ONCE = 1_000  # images whose vectors are read and labelled at a time
 SIGNIFICANT = 0.05
@@ -38,22 +38,23 @@ class LabelComparer:
         """
         found = []
         for label_set in await self.labels.list(c):
-            verdicts = await self.labels.verdicts(label_set.number)
-            if verdicts:
-                agrees_old, agrees_new = await self._agrees(label_set, verdicts, (old, new), pace)
+            try:
+                reviewed = await self.labels.reviewed(c, label_set.name)
+            except NotFound:
+                continue  # it was dropped since
+            if reviewed.verdicts:
+                agrees_old, agrees_new = await self._agrees(reviewed, (old, new), pace)
                 found.append(compared(label_set.name, agrees_old, agrees_new))
         return [one for one in found if one.n]
 
-    async def _agrees(
-        self, label_set: LabelSet, verdicts: Mapping[int, Verdict], pairs: tuple[Pair, Pair], pace: Pace
-    ) -> list[list[bool]]:
+    async def _agrees(self, reviewed: Reviewed, pairs: tuple[Pair, Pair], pace: Pace) -> list[list[bool]]:
         """Whether each version gives each image that both have a vector of the labels that a person gave it.
 
         A version that cannot apply the set, as it lacks its templates, agrees on none.
         """
-        assigners = [await _assigner(label_set, pair, pace) for pair in pairs]
+        assigners = [await _assigner(reviewed.label_set, pair, pace) for pair in pairs]
         parts: list[list[Assigned]] = [[] for _ in pairs]
-        keys = list(verdicts)
+        keys = list(reviewed.verdicts)
         for start in range(0, len(keys), AT_ONCE):
             began = time.perf_counter()
             rows = [await self.vectors.of(keys[start : start + AT_ONCE], pair.identity) for pair in pairs]
@@ -62,7 +63,7 @@ class LabelComparer:
                 assigned.append(await _assigned(assigner, both, of))
             await pace.pause(time.perf_counter() - began, encoded_s=0)
         views = [
-            await asyncio.to_thread(LabelView, label_set, joined(assigned), pair.model, verdicts)
+            await asyncio.to_thread(LabelView, reviewed, joined(assigned), pair.model)
             for assigned, pair in zip(parts, pairs, strict=True)
         ]
         return [

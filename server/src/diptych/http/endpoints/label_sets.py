@@ -167,7 +167,10 @@ class PutLabelSetResponse(LabelSetResponse):
     )
 
     alike: list[AlikeResponse] = Field(description="pairs of labels that are hardly separated, at most 100")
-    n_dropped: int = Field(description="verdicts that were deleted, with `drop_verdicts`")
+    n_dropped: int = Field(
+        description="verdicts that were deleted, with `drop_verdicts`: one a picture, those on pictures that "
+        "no image has now included"
+    )
 
     @classmethod
     def of_put(cls, put: PutLabelSet) -> "PutLabelSetResponse":
@@ -258,6 +261,7 @@ class LabelSetReportResponse(LabelSetResponse):
                 "model": EXAMPLE_MODEL,
                 "n_images": 1200,
                 "n_reviewed": 40,
+                "n_lapsed": 2,
                 "counts": [
                     {"label": "cat", "n": 700},
                     {"label": "rocket", "n": 80},
@@ -280,6 +284,10 @@ class LabelSetReportResponse(LabelSetResponse):
     model: ModelRef
     n_images: int
     n_reviewed: int = Field(description="images whose labels are a person's word")
+    n_lapsed: int = Field(
+        description="verdicts on pictures that no image has now, as it was replaced or deleted: they count "
+        "again when the picture comes back"
+    )
     counts: list[LabelCountResponse] = Field(description="images of each label, in the order of the set")
     n_without_label: int
     agreement: AgreementResponse
@@ -295,6 +303,7 @@ class LabelSetReportResponse(LabelSetResponse):
             model=ModelRef.of(report.model),
             n_images=report.n_images,
             n_reviewed=report.n_reviewed,
+            n_lapsed=report.n_lapsed,
             counts=[
                 LabelCountResponse(label=name, n=n) for name, n in zip(names, report.counts, strict=True)
             ],
