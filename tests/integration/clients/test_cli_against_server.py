@@ -166,6 +166,13 @@ def test_labels_are_put_corrected_exported_and_taken_back(
     assert "1 reviewed: the model agrees on 0 (0.00, 95% 0.00 to 0.79)" in shown[4]
     assert shown[5] == "1 of them drawn at random: it is right on 0 (0.00, 95% 0.00 to 0.79)"
     assert shown[6] == f"  1 of none proposed as {first['labels'][0]}"
+    labels(
+        "put", "sure", "--label", "red", "--label", "reds", "--templates", "plain", "--min-score", "0.9999"
+    )
+    labels("set", "sure", first["id"], "red", "--drawn")
+    unlabelled = labels("show", "sure").stdout.splitlines()[4:6]
+    assert unlabelled[0].endswith("1 reviewed, 1 of them have no label of the model")
+    assert unlabelled[1] == "1 of them drawn at random, 1 of them have no label of the model"
     assert labels("export", "kind", tmp_path / "all.csv").stdout == f"{tmp_path / 'all.csv'}: 2 lines\n"
     assert (
         labels("export", "kind", tmp_path / "all.parquet").stdout == f"{tmp_path / 'all.parquet'}: 2 lines\n"

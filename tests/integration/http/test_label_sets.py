@@ -156,7 +156,7 @@ def test_verdict_belongs_to_the_bytes_of_a_picture(client: TestClient, images: s
 def test_agreement_counts_images_that_were_reviewed(client: TestClient, images: str) -> None:
     put(client)
     assert client.get(KIND).json()["agreement"] == {
-        "n": 0, "n_agree": 0, "interval": None, "labels": [], "confusions": [],
+        "n": 0, "n_agree": 0, "interval": None, "n_unlabelled": 0, "labels": [], "confusions": [],
     }  # fmt: skip
     say(
         client,
@@ -281,6 +281,25 @@ def test_image_below_the_threshold_has_no_label(client: TestClient, images: str)
     report = client.get(KIND).json()
     assert report["n_without_label"] == 4 - sum(one["n"] for one in report["counts"])
     assert set(labelled(client, label="")) == {id for id, labels in labelled(client).items() if not labels}
+
+
+def test_images_without_a_label_of_the_model_are_counted_by_themselves(
+    client: TestClient, images: str
+) -> None:
+    put(client, min_score=0.999)
+    by_id = labelled(client)
+    without = [id for id in COLOURS if not by_id[id]]
+    assert without
+    say(
+        client,
+        {"id": without[0], "label": "red", "drawn": True},
+        *({"id": id, "label": None} for id in without[1:]),
+    )
+    report = client.get(KIND).json()
+    agreement, accuracy = report["agreement"], report["accuracy"]
+    n = len(without) - 1
+    assert [agreement[key] for key in ("n", "n_agree", "n_unlabelled")] == [n, n, 1]
+    assert [accuracy[key] for key in ("n", "n_agree", "n_unlabelled")] == [0, 0, 1]
 
 
 def test_threshold_is_fitted_to_what_was_said_of_drawn_pictures(client: TestClient, images: str) -> None:

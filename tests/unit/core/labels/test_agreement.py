@@ -21,8 +21,8 @@ def test_nothing_reviewed_has_no_interval() -> None:
 def test_labels_and_confusions_are_counted() -> None:
     judged = [(("a",), ("a",)), (("a",), ("b",)), (("a",), ("b",)), ((), ("b",)), (("b",), ())]
     found = agreement_of(judged)
-    assert found.images == Share(5, 1)
-    assert found.labels == {"a": Share(3, 1), "b": Share(1, 0)}
+    assert (found.images, found.n_unlabelled) == (Share(4, 1), 1)
+    assert found.labels == {"a": Share(3, 1)}
     assert found.confusions == [Confusion("a", "b", 2), Confusion(None, "b", 1), Confusion("b", None, 1)]
 
 
@@ -35,6 +35,12 @@ def test_of_many_labels_only_those_that_differ_are_confused() -> None:
         *(Confusion(label, None, 1) for label in "ab"),
         *(Confusion(None, label, 1) for label in "cd"),
     }
+
+
+def test_model_that_gives_no_label_agrees_with_none_and_is_left_out_where_there_is_one() -> None:
+    judged = [(("a",), ())] * 2 + [((), ())] * 3 + [((), ("a",))] * 4
+    assert (agreement_of(judged).images, agreement_of(judged).n_unlabelled) == (Share(7, 3), 2)
+    assert (accuracy_of(judged).images, accuracy_of(judged).n_unlabelled) == (Share(7, 3), 2)
 
 
 def test_labels_with_few_drawn_pictures_have_no_accuracy() -> None:

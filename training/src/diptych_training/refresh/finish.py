@@ -57,11 +57,12 @@ def _agreement(address: Address, before: LabelSetReport, after: LabelSetReport, 
 def _share(report: LabelSetReport) -> str:
     """How far the model of the server agrees with people."""
     found = report.agreement
+    unlabelled = f", {found.n_unlabelled:,} more have no label of the model" if found.n_unlabelled else ""
     if found.interval is None:
-        return f"no picture is reviewed ({report.model})"
+        return f"{'on none' if unlabelled else 'no picture is reviewed'}{unlabelled} ({report.model})"
     low, high = found.interval
     share = f"{found.n_agree / found.n:.2f}, 95% {low:.2f} to {high:.2f}"
-    return f"on {found.n_agree:,} of {found.n:,} ({share}) by {report.model}"
+    return f"on {found.n_agree:,} of {found.n:,} ({share}) by {report.model}{unlabelled}"
 
 
 def _shown_queries(outcome: Outcome) -> list[str]:

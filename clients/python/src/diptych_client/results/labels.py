@@ -83,12 +83,14 @@ class LabelConfusion:
 class Agreement:
     """How far the model agrees with people, on the pictures that were reviewed.
 
-    Images with the same bytes are one picture.
+    Images with the same bytes are one picture. `n_unlabelled`: more pictures, to which people gave a label
+    and the model none, so that it is neither right nor wrong.
     """
 
     n: int
     n_agree: int
     interval: tuple[float, ...] | None
+    n_unlabelled: int
     labels: tuple[LabelAgreement, ...]
     confusions: tuple[LabelConfusion, ...]
 
@@ -97,12 +99,13 @@ class Agreement:
 class Accuracy:
     """How often the model is right, by the pictures alone that were drawn at random for review.
 
-    `labels`: of those that people gave to at least 10 of these pictures.
+    `labels`: of those that people gave to at least 10 of these pictures. `n_unlabelled`: as of `Agreement`.
     """
 
     n: int
     n_agree: int
     interval: tuple[float, ...] | None
+    n_unlabelled: int
     labels: tuple[LabelAgreement, ...]
 
 

@@ -186,8 +186,9 @@ def _show(args: argparse.Namespace, client: Client) -> int:
     out_table(["label", "images", "reviewed", "agreeing"], rows, align)
     agreement = _share(": the model agrees on", report.agreement)
     out(f"{report.n_images} images by {report.model}, {report.n_reviewed} reviewed{agreement}")
-    if report.accuracy.n:
-        out(f"{report.accuracy.n} of them drawn at random{_share(': it is right on', report.accuracy)}")
+    n_drawn = report.accuracy.n + report.accuracy.n_unlabelled
+    if n_drawn:
+        out(f"{n_drawn} of them drawn at random{_share(': it is right on', report.accuracy)}")
     if report.n_lapsed:
         waiting = "1 verdict waits" if report.n_lapsed == 1 else f"{report.n_lapsed} verdicts wait"
         out(f"{waiting} for pictures that are gone")
@@ -204,10 +205,13 @@ def _agreement_cells(found: Any) -> list[str]:
 
 
 def _share(what: str, found: Accuracy | Agreement) -> str:
+    unlabelled = f", {found.n_unlabelled} of them have no label of the model" if found.n_unlabelled else ""
     if found.interval is None:
-        return ""
+        return unlabelled
     low, high = found.interval
-    return f"{what} {found.n_agree} ({found.n_agree / found.n:.2f}, 95% {low:.2f} to {high:.2f})"
+    of = f" of {found.n}" if unlabelled else ""
+    share = f"{found.n_agree}{of} ({found.n_agree / found.n:.2f}, 95% {low:.2f} to {high:.2f})"
+    return f"{what} {share}{unlabelled}"
 
 
 def _fitted(wanted: float, found: LabelThreshold) -> str:

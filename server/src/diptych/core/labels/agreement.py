@@ -39,23 +39,32 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the model agrees with people: on whole images, by the labels of people, and where not."""
+    """How far the model agrees with people: on whole images, by the labels of people, and where not.
+
+    `n_unlabelled`: images to which people gave a label and the model none. The shares leave them out.
+    """
 
     images: Share
     labels: dict[str, Share]
     confusions: list[Confusion]
+    n_unlabelled: int = 0
 
 
 def agreement_of(judged: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Agreement:
     """Compare the labels of people and of the model, of one image after the other.
 
     An image agrees if it has the same labels; a label of a person agrees if the model says it too. The labels
-    on which both do not agree are paired where there is one of each.
+    on which both do not agree are paired where there is one of each. Where the model gives no label although
+    there is one, as none scores enough, it is neither right nor wrong.
     """
-    n, n_agree = 0, 0
+    n, n_agree, n_unlabelled = 0, 0, 0
     by_label, agreeing = Counter[str](), Counter[str]()
     confusions = Counter[tuple[str | None, str | None]]()
     for given, proposed in judged:
+        if given and not proposed:
+            n_unlabelled += 1
+            confusions.update((label, None) for label in given)
+            continue
         n += 1
         n_agree += set(given) == set(proposed)
         by_label.update(given)
@@ -67,6 +76,7 @@ def agreement_of(judged: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> A
         Share(n, n_agree),
         {label: Share(of_label, agreeing[label]) for label, of_label in by_label.items()},
         [Confusion(*pair, count) for pair, count in confusions.most_common(MAX_CONFUSIONS)],
+        n_unlabelled,
     )
 
 
@@ -74,18 +84,20 @@ def agreement_of(judged: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> A
 class Accuracy:
     """How often the model is right on the whole collection, by pictures that were drawn at random.
 
-    `labels`: of those that people gave to at least MIN_OF_LABEL of these pictures.
+    `labels`: of those that people gave to at least MIN_OF_LABEL of these pictures. `n_unlabelled`: as of
+    `Agreement`.
     """
 
     images: Share
     labels: dict[str, Share]
+    n_unlabelled: int
 
 
 def accuracy_of(drawn: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Accuracy:
     """Compare the labels of people and of the model, of pictures that were drawn at random."""
     found = agreement_of(drawn)
     enough = {label: share for label, share in found.labels.items() if share.n >= MIN_OF_LABEL}
-    return Accuracy(found.images, enough)
+    return Accuracy(found.images, enough, found.n_unlabelled)
 
 
 def _pairs(missed: list[str], wrong: list[str]) -> list[tuple[str | None, str | None]]:

@@ -201,12 +201,19 @@ class ConfusionResponse(BaseModel):
     n: int
 
 
+_UNLABELLED = Field(
+    description="more pictures, to which people gave a label and the model none, as none scores enough: "
+    "neither right nor wrong, so that `n` leaves them out"
+)
+
+
 class AgreementResponse(ShareResponse):
     """How far the model agrees with people, on the pictures that were reviewed.
 
     Images with the same bytes are one picture.
     """
 
+    n_unlabelled: int = _UNLABELLED
     labels: list[LabelAgreementResponse] = Field(
         description="those that people gave, in the order of the set"
     )
@@ -216,6 +223,7 @@ class AgreementResponse(ShareResponse):
 class AccuracyResponse(ShareResponse):
     """How often the model is right, by the pictures alone that were drawn at random for review."""
 
+    n_unlabelled: int = _UNLABELLED
     labels: list[LabelAgreementResponse] = Field(
         description="those that people gave to at least 10 of these pictures, in the order of the set"
     )
@@ -260,7 +268,7 @@ class LabelSetReportResponse(LabelSetResponse):
                 **_SET,
                 "model": EXAMPLE_MODEL,
                 "n_images": 1200,
-                "n_reviewed": 40,
+                "n_reviewed": 42,
                 "n_lapsed": 2,
                 "counts": [
                     {"label": "cat", "n": 700},
@@ -272,10 +280,11 @@ class LabelSetReportResponse(LabelSetResponse):
                     "n": 40,
                     "n_agree": 37,
                     "interval": [0.801, 0.974],
+                    "n_unlabelled": 2,
                     "labels": [{"label": "cat", "n": 40, "n_agree": 37, "interval": [0.801, 0.974]}],
                     "confusions": [{"label": "cat", "proposed": "flower", "n": 3}],
                 },
-                "accuracy": {"n": 8, "n_agree": 8, "interval": [0.676, 1.0], "labels": []},
+                "accuracy": {"n": 8, "n_agree": 8, "interval": [0.676, 1.0], "n_unlabelled": 0, "labels": []},
                 "threshold": {"min_score": 0.4, "fitted_on": 0, "precision": None, "interval": None},
             }
         )
@@ -310,11 +319,16 @@ class LabelSetReportResponse(LabelSetResponse):
             n_without_label=report.n_without_label,
             agreement=AgreementResponse(
                 **_share(agreement.images),
+                n_unlabelled=agreement.n_unlabelled,
                 labels=_by_label(names, agreement.labels),
                 confusions=[ConfusionResponse(**vars(one)) for one in agreement.confusions],
             ),
             threshold=ThresholdResponse.of(report.threshold),
-            accuracy=AccuracyResponse(**_share(accuracy.images), labels=_by_label(names, accuracy.labels)),
+            accuracy=AccuracyResponse(
+                **_share(accuracy.images),
+                n_unlabelled=accuracy.n_unlabelled,
+                labels=_by_label(names, accuracy.labels),
+            ),
         )
 
 
