@@ -182,15 +182,23 @@ def test_labels_are_put_corrected_exported_and_taken_back(
     for name in ("all.csv", "all.parquet"):
         taken = labels("import", "kind", tmp_path / name)
         assert taken.stdout == "kind: 1 stored, 0 of them in place of another, 1 of a model left out\n"
+        assert "1 of them drawn at random" in labels("show", "kind").stdout
+        assert labels("set", "kind", first["id"], "--withdraw").returncode == 0
     (tmp_path / "more.jsonl").write_text(
         json.dumps({"id": first["id"], "label": "red"}) + "\n" + json.dumps({"id": "no", "label": "red"})
     )
+    labels("set", "kind", first["id"], "--none")
     partly = labels("import", "kind", tmp_path / "more.jsonl")
     assert (partly.returncode, partly.stderr) == (1, "not there: no\n")
     assert partly.stdout == "kind: 1 stored, 1 of them in place of another\n"
     (tmp_path / "unlike.csv").write_text(f"id,label\n{first['id']},red\n{second['id']},green\n")
     unlike = labels("import", "kind", tmp_path / "unlike.csv")
     assert (unlike.returncode, unlike.stdout) == (1, "")
-    assert f"has no label 'green', which image '{second['id']}' has: nothing was stored" in unlike.stderr
+    where = f"{tmp_path / 'unlike.csv'}:3: label set 'kind'"
+    assert f"{where} has no label 'green', which image '{second['id']}' has: nothing" in unlike.stderr
+    (tmp_path / "seen.csv").write_text(f"id,label,sha256\n{first['id']},red,{'0' * 64}\n")
+    seen = labels("import", "kind", tmp_path / "seen.csv")
+    assert (seen.returncode, seen.stdout) == (1, "kind: 0 stored, 0 of them in place of another\n")
+    assert seen.stderr == f"left out, as the picture is another one now: {first['id']}\n"
     assert labels("drop", "kind").stdout == "kind is dropped\n"
     assert "no label set named 'kind'" in labels("show", "kind").stderr

@@ -478,20 +478,22 @@ def test_set_that_is_gone_is_not_found(client: TestClient, images: str) -> None:
 
 def test_export_has_each_label_of_each_image(client: TestClient, images: str) -> None:
     put(client, kind="many", min_score=0)
-    say(client, {"id": "blue", "labels": []})
+    say(client, {"id": "blue", "labels": [], "drawn": True})
     lines = client.get(f"{KIND}/export")
     assert lines.headers["content-type"] == "application/jsonl"
     rows = [json.loads(line) for line in lines.text.splitlines()]
     assert [row["id"] for row in rows] == sorted(COLOURS)
     assert (rows[0]["labels"], rows[0]["by"], len(rows[0]["proposed"])) == ([], "person", 3)
+    assert [row["drawn"] for row in rows] == [True, False, False, False]
     assert (rows[1]["model"], rows[1]["version"]) == ("tiny", 1)
     stored = client.get("/collections/pets/images/green").json()
     assert (rows[1]["id"], rows[1]["sha256"]) == ("green", stored["sha256"])
     table = client.get(f"{KIND}/export", params={"format": "csv"}).text.splitlines()
-    assert table[0] == "id,label,score,margin,by,model,version,sha256"
+    assert table[0] == "id,label,score,margin,by,drawn,model,version,sha256"
     assert [line.split(",")[:2] for line in table[1:]] == [
         [row["id"], label] for row in rows for label in row["labels"] or [""]
     ]
+    assert [line.split(",")[5] for line in table[1:3]] == ["true", "false"]
     assert len(client.get(f"{KIND}/export", params={"label": ""}).text.splitlines()) == 1
 
 

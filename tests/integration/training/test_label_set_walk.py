@@ -71,5 +71,6 @@ def test_drawn_pictures_are_reviewed_taught_and_labelled_anew(
     assert f"{N_REVIEWED} reviewed, {N_REVIEWED} to learn from\n" in refreshed
     assert f"{N_PICTURES} images by mine/1 (fp32), {N_REVIEWED} reviewed: the model agrees on" in after
     assert report.agreement.n == N_REVIEWED
+    assert report.accuracy.n == N_REVIEWED // 5
     assert {image.by for image in images} == {"model", "person"}
     assert all(image.labels[0].replace(" ", "-") in image.id for image in images if image.by == "person")

@@ -21,12 +21,13 @@ SCHEMA = pa.schema(
         pa.field("score", pa.float32(), nullable=False),
         pa.field("margin", pa.float32(), nullable=False),
         pa.field("by", pa.string(), nullable=False),
+        pa.field("drawn", pa.bool_(), nullable=False),
         pa.field("model", pa.string(), nullable=False),
         pa.field("version", pa.int64(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
     ]
 )
-READ = ("id", "label", "labels", "by")  # columns, also of files by other programs
+READ = ("id", "label", "labels", "by", "drawn", "sha256")  # columns, also of files by other programs
 
 
 def write_labels(file: Path, lines: Iterable[bytes]) -> int:

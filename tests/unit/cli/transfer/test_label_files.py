@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ import pytest
 from diptych.cli.transfer.label_files import read_given_labels, read_labels
 from diptych.errors import InvalidValue
 from diptych.wiring.data_folders import write_label_parquet
-from diptych_client import Label
+from diptych_client import Label, LabelSet
 
 
 def written(folder: Path, *lines: str) -> Path:
@@ -70,6 +71,11 @@ def test_what_a_model_said_is_left_out(tmp_path: Path) -> None:
         (["id,label", "a,cat", '"b,dog', "c,dog"], ":3"),
         (["id,label", '"a\nb",cat', 'b,"dog"s'], ":4"),
         (["id,label", "a,\0cat"], ":2"),
+        (['{"id": "a", "label": "cat"}', '{"id": "\\ud800", "label": "cat"}'], ":2"),
+        (["id,label,drawn", "a,cat,true", "b,cat,yes"], ":3"),
+        (['{"id": "a", "label": "cat", "drawn": 1}'], ":1"),
+        (["id,label,sha256", "a,cat,", "b,cat,ab"], ":3"),
+        (["id,label,sha256", f"a,cat,{'a' * 64}", f"a,dog,{'b' * 64}"], ":3"),
     ],
 )
 def test_wrong_line_is_named(tmp_path: Path, lines: list[str], where: str) -> None:
@@ -77,6 +83,41 @@ def test_wrong_line_is_named(tmp_path: Path, lines: list[str], where: str) -> No
     with pytest.raises(InvalidValue) as refused:
         read_given_labels(file)
     assert refused.value.item == f"{file}{where}"
+
+
+def test_drawn_and_sha256_are_read_where_they_are(tmp_path: Path) -> None:
+    sha256 = "0123456789ABCDEF" * 4
+    lines = ["id,label,drawn,sha256", f"a,cat,True,{sha256}", "a,dog,,", f"b,,false,{sha256}", "c,cat,,"]
+    found = read_given_labels(written(tmp_path, *lines))
+    assert (found.drawn, found.sha256s) == ({"a"}, dict.fromkeys("ab", sha256.lower()))
+    line = {"id": "a", "label": None, "drawn": True, "sha256": None}
+    found = read_given_labels(written(tmp_path, json.dumps(line)))
+    assert (found.drawn, found.sha256s) == ({"a"}, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "last", "said"),
+    [
+        ("many", "b,fox", r"labels:4: label set 'kind' has no label 'fox', which image 'b' has: nothing"),
+        (
+            "one",
+            "a,dog",
+            r"labels:4: label set 'kind' gives an image one label, and image 'a' has 'dog', too",
+        ),
+        ("one", "a,cat", None),
+        ("many", "a,dog", None),
+    ],
+)
+def test_line_that_a_set_does_not_allow_is_named(
+    tmp_path: Path, kind: Any, last: str, said: str | None
+) -> None:
+    label_set = LabelSet("kind", (Label("cat"), Label("dog")), kind, "default", None, None, 1, "")
+    found = read_given_labels(written(tmp_path, "id,label", "a,cat", "b,dog", last))
+    if said is None:
+        found.check(label_set)
+    else:
+        with pytest.raises(InvalidValue, match=said):
+            found.check(label_set)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +172,7 @@ def test_parquet_of_an_export_and_of_another_program_is_read(tmp_path: Path) -> 
         "proposed": ["cat"],
         "score": 0.5,
         "margin": 0.25,
+        "drawn": True,
         "model": "tiny",
         "version": 1,
         "sha256": "f" * 64,
@@ -145,6 +187,7 @@ def test_parquet_of_an_export_and_of_another_program_is_read(tmp_path: Path) -> 
     assert pq.read_table(file).to_pylist() == rows
     found = read_given_labels(file)
     assert (found.labels, found.n_of_model) == ({"a": ["cat", "dog"], "b": []}, 1)
+    assert (found.drawn, found.sha256s) == ({"a", "b"}, dict.fromkeys("ab", "f" * 64))
     pq.write_table(pa.table({"label": ["cat", None], "more": [1, 2], "id": ["a", "b"]}), file)
     assert read_given_labels(file).labels == {"a": ["cat"], "b": []}
 

@@ -130,7 +130,7 @@ def export_labels(
 
     >>> made = client.put_label_set("pets", "kind", ["cat", "dog"])
     >>> client.export_labels("pets", "kind", format="csv").splitlines()[0]
-    b'id,label,score,margin,by,model,version,sha256'
+    b'id,label,score,margin,by,drawn,model,version,sha256'
     """
     params = {"format": format} | ({} if label is None else {"label": label})
     return (yield from exchange(Request("GET", _path(collection, name, "export"), params))).content

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,6 @@ from diptych.cli.output.console import Align, cell, err, out, out_json, out_tabl
 from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.remote import run_with_client
 from diptych.cli.transfer.label_files import PARQUET, label_of, read_given_labels, read_labels
-from diptych.errors import InvalidValue
 from diptych.wiring.data_folders import require_parquet, write_label_parquet
 from diptych_client import Accuracy, Agreement, Client, GivenVerdicts, LabelledImage, LabelThreshold
 
@@ -290,7 +290,7 @@ def _set(args: argparse.Namespace, client: Client) -> int:
         for one in given.verdicts:
             before = "" if one.before is None else f", was {_said(one.before.labels)} by {one.before.by}"
             out(f"{one.id}: {_said(one.labels)}{before}")
-    _note_unknown(given.unknown)
+    _note_ids("not there", given.unknown)
     return 1 if given.unknown else 0
 
 
@@ -321,38 +321,38 @@ def _export(args: argparse.Namespace, client: Client) -> int:
 
 def _import(args: argparse.Namespace, client: Client) -> int:
     given = read_given_labels(args.file)
-    allowed = {one.label for one in client.label_set(args.collection, args.name).labels}
+    given.check(client.label_set(args.collection, args.name))  # the whole file, before any of it is stored
     rows = list(given.labels.items())
-    for id, labels in rows:  # of the whole file, before any of it is stored
-        if unlike := [label for label in labels if label not in allowed]:
-            message = f"label set {args.name!r} has no label {unlike[0][:80]!r}, which image {id[:140]!r} has"
-            raise InvalidValue(f"{message}: nothing was stored", str(args.file))
-    n_stored, n_replaced, unknown = 0, 0, list[str]()
+    n_stored, n_changed, unknown, replaced = 0, 0, list[str](), list[str]()
     for start in range(0, len(rows), AT_ONCE):
         part = dict(rows[start : start + AT_ONCE])
-        stored = client.give_verdicts(args.collection, args.name, part)
+        stored = client.give_verdicts(
+            args.collection, args.name, part, drawn=given.drawn, sha256s=given.sha256s
+        )
         n_stored += len(stored.verdicts)
-        n_replaced += _n_replaced(stored)
+        n_changed += _n_changed(stored)
         unknown += stored.unknown
+        replaced += stored.replaced
     if args.json:
-        counts = {"n_stored": n_stored, "n_replaced": n_replaced, "n_of_model": given.n_of_model}
-        out_json({**counts, "unknown": unknown})
+        counts = {"n_stored": n_stored, "n_changed": n_changed, "n_of_model": given.n_of_model}
+        out_json({**counts, "unknown": unknown, "replaced": replaced})
     else:
         left_out = f", {given.n_of_model} of a model left out" if given.n_of_model else ""
-        out(f"{args.name}: {n_stored} stored, {n_replaced} of them in place of another{left_out}")
-    _note_unknown(unknown)
-    return 1 if unknown else 0
+        out(f"{args.name}: {n_stored} stored, {n_changed} of them in place of another{left_out}")
+    _note_ids("not there", unknown)
+    _note_ids("left out, as the picture is another one now", replaced)
+    return 1 if unknown or replaced else 0
 
 
-def _n_replaced(given: GivenVerdicts) -> int:
+def _n_changed(given: GivenVerdicts) -> int:
     return sum(one.before is not None and one.before.labels != one.labels for one in given.verdicts)
 
 
-def _note_unknown(ids: Any) -> None:
+def _note_ids(what: str, ids: Sequence[str]) -> None:
     for id in ids[:N_SHOWN]:
-        err(f"not there: {id[:140]}")
+        err(f"{what}: {id[:140]}")
     if len(ids) > N_SHOWN:
-        err(f"not there: {len(ids) - N_SHOWN} more")
+        err(f"{what}: {len(ids) - N_SHOWN} more")
 
 
 def _drop(args: argparse.Namespace, client: Client) -> int:

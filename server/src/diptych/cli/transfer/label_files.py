@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,27 +12,44 @@ from typing import Any
 from diptych.cli.text_reader import read_lines, read_text
 from diptych.errors import InvalidValue
 from diptych.wiring.data_folders import read_label_parquet
-from diptych_client import Label
+from diptych_client import Label, LabelSet
 
 PARQUET = ".parquet"
 MAX_LINE_CHARS = 1_000_000  # of JSON
 MAX_SHOWN_CHARS = 80  # of a value in an error
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass
 class GivenLabels:
-    """The labels of images by id. `n_of_model`: rows of an export that a model made, which are left out."""
+    """The labels of images, each with the place in the file that has it, by id. Several rows may have an id.
 
-    labels: dict[str, list[str]] = field(default_factory=dict)
+    `drawn`: images that were drawn at random. `sha256s`: of the bytes that were judged, by id, where the file
+    says it. `n_of_model`: rows of an export that a model made, which are left out.
+    """
+
+    places: dict[str, dict[str, str]] = field(default_factory=dict)
+    drawn: set[str] = field(default_factory=set)
+    sha256s: dict[str, str] = field(default_factory=dict)
     n_of_model: int = 0
 
-    def add(self, id: str, labels: Iterable[str], by: object) -> None:
-        """Add a row. Several rows of an id are labels of one image."""
-        if by == "model":
-            self.n_of_model += 1
-            return
-        found = self.labels.setdefault(id, [])
-        found += [label for label in labels if label not in found]
+    @property
+    def labels(self) -> dict[str, list[str]]:
+        """The labels of images by id."""
+        return {id: list(places) for id, places in self.places.items()}
+
+    def check(self, label_set: LabelSet) -> None:
+        """Raise InvalidValue naming the first place with a label that the set does not allow."""
+        allowed = {one.label for one in label_set.labels}
+        for id, places in self.places.items():
+            for n, (label, where) in enumerate(places.items()):
+                if label not in allowed:
+                    what = f"has no label {_cut(label)}, which image {_cut(id)} has"
+                elif n and label_set.kind == "one":
+                    what = f"gives an image one label, and image {_cut(id)} has {_cut(label)}, too"
+                else:
+                    continue
+                raise InvalidValue(f"label set {label_set.name!r} {what}: nothing was stored", where)
 
 
 def label_of(text: str) -> Label:
@@ -48,8 +66,9 @@ def read_labels(file: Path) -> list[Label]:
 def read_given_labels(file: Path) -> GivenLabels:
     """Read the labels of images: CSV with the columns `id` and `label`, JSON Lines with these keys, Parquet.
 
-    The last two may have a list `labels` in place of a `label`; null, an empty text or list is none. Raises
-    InvalidValue naming file, line and value; ConfigError if Parquet cannot be read here.
+    The last two may have a list `labels` in place of a `label`; null, an empty text or list is none. `drawn`
+    and `sha256` may be there. Raises InvalidValue naming file, line and value; ConfigError if Parquet cannot
+    be read here.
     """
     found = GivenLabels()
     if file.suffix.lower() == PARQUET:
@@ -120,12 +139,42 @@ def _add(found: GivenLabels, row: Any, where: str) -> None:
         or not {"label", "labels"} & row.keys()
     ):
         raise InvalidValue(f'{_cut(row)} must have an "id", and "label" or "labels"', where)
+    if not row["id"].isprintable() and any("\ud800" <= char <= "\udfff" for char in row["id"]):
+        raise InvalidValue(f"{_cut(row['id'])} has a lone surrogate, which is not a character", where)
     label = row.get("label")
     labels = row.get("labels", [] if label is None or label == "" else [label])
     labels = [] if labels is None else labels
     if not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
         raise InvalidValue(f"{_cut(labels)}: a label must be a text", where)
-    found.add(row["id"], labels, row.get("by"))
+    drawn, sha256 = _checked_drawn(row.get("drawn"), where), _checked_sha256(row.get("sha256"), where)
+    if row.get("by") == "model":
+        found.n_of_model += 1
+        return
+    id = row["id"]
+    places = found.places.setdefault(id, {})
+    for one in labels:
+        places.setdefault(one, where)
+    if drawn:
+        found.drawn.add(id)
+    if sha256 and found.sha256s.setdefault(id, sha256) != sha256:
+        raise InvalidValue(f"sha256: image {_cut(id)} has another one in a row before", where)
+
+
+def _checked_drawn(value: object, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = "" if value is None else value.lower() if isinstance(value, str) else "a number, list or object"
+    if text not in ("", "false", "true"):
+        raise InvalidValue(f"drawn: {_cut(value)} must be true or false", where)
+    return text == "true"
+
+
+def _checked_sha256(value: object, where: str) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not _SHA256.fullmatch(value.lower()):
+        raise InvalidValue(f"sha256: {_cut(value)} must be 64 hexadecimal digits", where)
+    return value.lower()
 
 
 def _cut(value: object) -> str:

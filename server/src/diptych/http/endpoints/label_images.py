@@ -246,7 +246,7 @@ class LabelledImagePage(BaseModel):
 router = APIRouter(tags=["labels"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _SET = "/collections/{collection}/label-sets/{label_set}"
 _JSON_LINES, _CSV = "application/jsonl", "text/csv"
-_COLUMNS = ("score", "margin", "by", "model", "version", "sha256")  # of CSV, after id and label
+_COLUMNS = ("score", "margin", "by", "drawn", "model", "version", "sha256")  # of CSV, after id and label
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SHA256 = "f0c2d4e6a8b19375c0d1e2f3a4b5968778695a4b3c2d1e0f9182736455463728"
 _EXPORT: Responses = {
@@ -255,13 +255,13 @@ _EXPORT: Responses = {
             _JSON_LINES: {
                 "schema": {"type": "string"},
                 "example": '{"id":"cat","labels":["cat"],"by":"model","proposed":["cat"],"score":0.97,'
-                '"margin":0.94,"model":"everyday","version":1,'
+                '"margin":0.94,"drawn":false,"model":"everyday","version":1,'
                 f'"sha256":"{_SHA256}"}}\n',
             },
             _CSV: {
                 "schema": {"type": "string"},
-                "example": "id,label,score,margin,by,model,version,sha256\n"
-                f"cat,cat,0.97,0.94,model,everyday,1,{_SHA256}\n",
+                "example": "id,label,score,margin,by,drawn,model,version,sha256\n"
+                f"cat,cat,0.97,0.94,model,false,everyday,1,{_SHA256}\n",
             },
         }
     }
@@ -374,6 +374,7 @@ def _exported(image: LabelledImage, model: ModelInfo) -> dict[str, Any]:
         "proposed": found.proposed,
         "score": found.score,
         "margin": found.margin,
+        "drawn": found.verdict is not None and found.verdict.is_drawn,
         "model": model.name,
         "version": model.version,
         "sha256": image.sha256,
@@ -390,7 +391,7 @@ def _rows(images: Sequence[dict[str, Any]], *, is_first: bool) -> str:
     if is_first:
         writer.writerow(["id", "label", *_COLUMNS])
     for one in images:
-        others = [one[name] for name in _COLUMNS]
+        others = [str(one[name]).lower() if name == "drawn" else one[name] for name in _COLUMNS]
         writer.writerows([one["id"], label, *others] for label in one["labels"] or [""])
     return text.getvalue()
 
