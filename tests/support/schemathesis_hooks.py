@@ -243,6 +243,8 @@ def _complete_body(path: str, body: dict[str, Any]) -> None:
         for item in body.get("items", ()):
             if isinstance(item, dict) and "embedding" in item:
                 item["embedding"] = UNIT_VECTOR
+    if path == "/collections/{collection}/label-sets/{label_set}" and body:  # labels may differ in case only
+        body["labels"] = [str(n) for n, _ in enumerate(body["labels"])]
     if path == "/keys" and body:
         body.update({"expires_at": IN_THE_FUTURE} if body.get("expires_at") else {})
         if not body["name"].isprintable():

@@ -383,6 +383,8 @@ def test_image_may_have_many_labels(client: TestClient, images: str) -> None:
         ({"labels": [{"label": "a", "words": ["b", "b"]}]}, 422, "labels[0].words[1]"),
         ({"labels": [{"label": "a", "words": ["b"]}, "b"]}, 422, "labels[0].words[0]"),
         ({"labels": ["b", {"label": "a", "words": ["b"]}]}, 422, "labels[1].words[0]"),
+        ({"labels": ["a\nb"]}, 422, "labels[0]"),
+        ({"labels": [{"label": "a", "words": ["b\0"]}]}, 422, "labels[0].words[0]"),
         ({"labels": ["a"], "templates": "no"}, 422, "templates"),
         ({"labels": ["a"], "templates": ["no place"]}, 422, "templates[0]"),
         ({"labels": ["a"], "min_score": 2}, 422, "min_score"),
@@ -407,8 +409,8 @@ def test_wrong_field_of_a_label_is_named_once(client: TestClient, images: str) -
 
 
 def test_labels_that_the_encoder_does_not_separate_are_named(client: TestClient, images: str) -> None:
-    answer = put(client, ["red", "blue", "red "], templates="plain").json()
-    assert [one["labels"] for one in answer["alike"]] == [["red", "red "]]
+    answer = put(client, ["red", "blue", "red  red"], templates="plain").json()
+    assert [one["labels"] for one in answer["alike"]] == [["red", "red  red"]]
     assert answer["alike"][0]["cosine"] > 0.98
 
 

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -15,6 +16,7 @@ Kind = Literal["one", "many"]
 MAX_TEXTS = 10_000  # labels and words of a set, as labels of one classification
 MAX_SETS = 100  # of one collection
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_CONTROLS = {"Cc", "Zl", "Zp"}  # categories of Unicode: control characters, and ends of lines
 LIKELY = 0.5  # the least score of a label of an image that may have many, unless the set says another
 
 
@@ -75,14 +77,12 @@ class Definition:
         n_texts = sum(len(one.texts) for one in self.labels)
         if n_texts > MAX_TEXTS:
             raise TooLarge(f"{n_texts} labels and words, the limit is {MAX_TEXTS}", "labels")
-        seen: dict[str, int] = {}
+        seen: dict[str, tuple[str, str]] = {}
         for i, one in enumerate(self.labels):
-            _check_text(one.label, f"labels[{i}]")
-            if one.label in seen:
-                raise InvalidValue(f"{one.label[:100]!r} is labels[{seen[one.label]}] too", f"labels[{i}]")
-            seen[one.label] = i
+            _check_text(one.label, f"labels[{i}]", seen)
         for i, one in enumerate(self.labels):
-            _check_words(one.words, f"labels[{i}]", seen)
+            for j, word in enumerate(one.words):
+                _check_text(word, f"labels[{i}].words[{j}]", seen)
         if not isinstance(self.templates, str):
             check_templates(self.templates)
 
@@ -190,20 +190,24 @@ def set_not_found(name: str) -> NotFound:
     return NotFound(f"no label set named {name[:80]!r}")
 
 
-def _check_text(text: str, item: str) -> None:
+def _check_text(text: str, item: str, seen: dict[str, tuple[str, str]]) -> None:
+    """Raise InvalidValue unless a label or word is usable and unlike those that were `seen` before it.
+
+    Two are alike that look the same, or differ in case or in spaces around them only.
+    """
     if not text.strip():
         raise InvalidValue("must not be empty", item)
     if len(text) > MAX_LABEL_CHARS:
         raise InvalidValue(f"{len(text)} characters, the limit is {MAX_LABEL_CHARS}", item)
+    for char in text:
+        if unicodedata.category(char) in _CONTROLS:
+            raise InvalidValue(f"{text[:100]!r} has the control character {char!r}: leave it out", item)
+    other, where = seen.setdefault(_folded(text), (text, item))
+    if where != item:
+        same = "the same as" if other == text else f"hardly another text than {other[:100]!r} of"
+        raise InvalidValue(f"{text[:100]!r} is {same} {where}: leave one out", item)
 
 
-def _check_words(words: Sequence[str], item: str, labels: Mapping[str, int]) -> None:
-    for j, word in enumerate(words):
-        where = f"{item}.words[{j}]"
-        _check_text(word, where)
-        if word in words[:j]:
-            raise InvalidValue(f"{word[:100]!r} is there twice", where)
-        if word in labels:
-            raise InvalidValue(
-                f"{word[:100]!r} is labels[{labels[word]}] itself, so that it is no word", where
-            )
+def _folded(text: str) -> str:
+    """What labels and words are compared by: neither case, composition nor spaces around them count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).strip().casefold())

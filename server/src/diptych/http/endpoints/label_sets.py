@@ -29,7 +29,7 @@ from diptych.http.parsing.request_models import FailFastList, NoQuery, RequestMo
 from diptych.http.respond import json_response, sized_json_response
 from diptych.http.state import Options, ReadyServices
 
-Text = Annotated[str, WithJsonSchema(schemas.LABELS["items"])]
+Text = Annotated[str, WithJsonSchema(schemas.LABEL_OF_SET)]
 
 
 class LabelRequest(RequestModel):

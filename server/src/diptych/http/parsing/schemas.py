@@ -100,6 +100,7 @@ LABELS: Schema = {
     **non_empty_list({**TEXT, "pattern": _NOT_BLANK, "maxLength": MAX_LABEL_CHARS}, "max_labels"),
     "uniqueItems": True,
 }
+LABEL_OF_SET: Schema = {**LABELS["items"], "not": {"pattern": r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"}}
 LABEL_FIELDS: Schema = {**LABELS, "items": {**LABELS["items"], "pattern": _NO_LIST}}
 TEMPLATE: Schema = {
     **TEXT,
