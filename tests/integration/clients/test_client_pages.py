@@ -45,9 +45,9 @@ def run_js(code: str, folder: Path) -> "CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("page", "language", "n_blocks"),
     [
-        (DOCS / "python-client.md", "python", 3),
+        (DOCS / "python-client.md", "python", 4),
         (ROOT / "clients" / "python" / "README.md", "python", 1),
-        pytest.param(DOCS / "javascript-client.md", "js", 3, marks=needs_node),
+        pytest.param(DOCS / "javascript-client.md", "js", 4, marks=needs_node),
         pytest.param(ROOT / "clients" / "js" / "README.md", "js", 1, marks=needs_node),
     ],
     ids=lambda value: value.parent.name if isinstance(value, Path) else None,

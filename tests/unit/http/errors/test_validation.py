@@ -23,6 +23,7 @@ from diptych.http.parsing.limits import check_lengths, check_texts
         (EmbedRequest, {}, "input", "required"),
         (EmbedRequest, [], "body", "must be an object, its keys are encoding_format, input, got []"),
         (EmbedRequest, {"input": [{"text": "a"}, {}]}, "input[1]", "exactly one of text, image, got none"),
+        (ClassifyRequest, {"images": ["a"], "labels": []}, "labels", "labels: at least one item is needed"),
         (EmbedRequest, {"input": [{"txt": "a"}]}, "input[0]", "input[0]: txt: unknown key"),
         (SearchRequest, {"query": {"text": "a"}, "k": "3"}, "k", "valid integer"),
         (SearchRequest, {"query": [{"id": "a", "weight": "2"}]}, "query[0]", "query[0]: weight: Input"),

@@ -35,6 +35,8 @@ def first_invalid(details: Sequence[Mapping[str, Any]], data: object) -> Invalid
     message = str(detail["msg"]).removeprefix(_PREFIX)
     if detail["type"] == "extra_forbidden":
         message = "unknown key"
+    elif detail["type"] == "too_short":
+        message = "at least one item is needed"  # no list of a request needs more
     elif detail["type"] not in {"missing", "value_error"}:
         message = f"{message}, got {_excerpt(detail.get('input'))}"
     within = path.removeprefix(item).lstrip(".")
