@@ -87,6 +87,13 @@ def test_a_label_set_that_cannot_be_used_is_one_line_that_says_what_to_do(
     assert said in capsys.readouterr().err
 
 
+def test_a_model_that_is_not_there_is_named_before_anything_is_downloaded(command, capsys):
+    assert main([*command, "--from", "everyday"]) == 1
+
+    assert "no model named 'everyday'" in capsys.readouterr().err
+    assert not (cache_dir() / "label-sets").exists()
+
+
 def test_a_key_without_the_right_is_named_and_not_shown(command, monkeypatch, capsys):
     monkeypatch.setenv("DIPTYCH_API_KEY", "secret-of-another")
 
@@ -112,6 +119,8 @@ def test_an_interrupted_download_goes_on_and_a_damaged_picture_comes_again(comma
         fetch_reviewed(address, KEY)
     interrupted = list(asked)
     kept = {file.stem for file in cache_dir().glob("label-sets/*/symbols-kind/*.png")}
+    for path in (cache_dir() / "label-sets").rglob("[!.]*"):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
     assert len(kept) >= 11
 
     reviewed = fetch_reviewed(address, KEY)

@@ -46,17 +46,19 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield the path of an empty temporary file that replaces `path` if the block succeeds: synced, then
     renamed.
 
-    The file keeps its permissions, those of any new file, even if the block replaces it.
+    The file keeps its permissions, those of any new file, even if the block replaces it. `private`: only this
+    user can open it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
         with naming_full_disk(path):
-            part.touch()
+            part.unlink(missing_ok=True)  # of a process that was killed, it has other permissions
+            part.touch(mode=0o600 if private else 0o666)
             mode = part.stat().st_mode
             yield part
             part.chmod(mode)
@@ -68,10 +70,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that replaces `path` if the block succeeds: written, synced, then renamed."""
-    with atomic_path(path) as part, part.open("wb") as file:
+def open_atomic(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces `path` if the block succeeds: written, synced, then renamed.
+
+    `private`: see `atomic_path`.
+    """
+    with atomic_path(path, private=private) as part, part.open("wb") as file:
         yield file
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only this user can open, or make an existing one so."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -31,7 +31,7 @@ from diptych_training.push import KEY_VARIABLE, add_push_flag, environment_key, 
 from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
 from diptych_training.refresh.finish import how_to_serve, push_outcome
 from diptych_training.refresh.pairs.prepare import PairsOptions
-from diptych_training.refresh.refresh import refresh
+from diptych_training.refresh.refresh import refresh, require_start
 from diptych_training.refresh.reviewed.fetch import Reviewed, fetch_reviewed
 from diptych_training.refresh.reviewed.server import Address, address_of
 from diptych_training.refresh.start import Places, RefreshOptions
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     report = partial(print, flush=True)
     try:
         with sigterm_as_interrupt():
-            reviewed = None if address is None else fetch_reviewed(address, environment_key())
+            reviewed = None if address is None else _fetched(args, places, address)
             outcome = refresh(_options(args, reviewed), places, report)
     except KeyboardInterrupt:
         return _interrupted(report)
@@ -172,6 +172,11 @@ def _address(args: argparse.Namespace) -> Address | None:
     if args.collection is None or args.label_set is None:
         raise InvalidValue("give PICTURES, or --collection with --label-set")
     return address_of(args.collection, args.label_set)
+
+
+def _fetched(args: argparse.Namespace, places: Places, address: Address) -> Reviewed:
+    require_start(args.start, args.name, places)
+    return fetch_reviewed(address, environment_key())
 
 
 def _push_url(args: argparse.Namespace, address: Address | None) -> str | None:

@@ -20,7 +20,14 @@ from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.pairs.own import SHEET_FILE
 from diptych_training.refresh.pairs.prepare import pairs_digest, prepare_pairs
 from diptych_training.refresh.publish import publish
-from diptych_training.refresh.start import Places, RefreshOptions, Start, default_start, open_start
+from diptych_training.refresh.start import (
+    Places,
+    RefreshOptions,
+    Start,
+    default_start,
+    open_start,
+    start_manifest,
+)
 from diptych_training.refresh.summary import report_gains, summary, too_much_lost
 from diptych_training.refresh.train import choose_recipe, train
 
@@ -92,6 +99,16 @@ def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outco
     folder.record(folder.ledger, published=published)
     report(f"\n{summary(folder, start, published, places.repository)}")
     return Outcome(folder, published, measured)
+
+
+def require_start(given: str | None, name: str, places: Places) -> None:
+    """Raise, before pictures are downloaded, if there is no model to start from: see `open_start`."""
+    latest = latest_ledger(places.runs_dir / REFRESHES, name)
+    if given is None and latest is not None:
+        with suppress(NotFound):
+            start_manifest(latest.request.model, places)
+            return
+    start_manifest(given or default_start(name, places), places)
 
 
 def _begin(options: RefreshOptions, places: Places) -> tuple[Start, Request]:

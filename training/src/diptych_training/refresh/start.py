@@ -91,19 +91,24 @@ def default_start(name: str, places: Places) -> str:
         return SHIPPED_NAME
 
 
-def open_start(given: str, places: Places) -> Start:
-    """Open NAME or NAME/VERSION.
-
-    Raises NotFound or TrainingConfigError if there is no such version, CheckpointError if it holds no
-    weights, DataError if neither it nor the default model has a proof set.
-    """
+def start_manifest(given: str, places: Places) -> Manifest:
+    """The manifest of NAME or NAME/VERSION. Raises NotFound or TrainingConfigError if there is none."""
     name, _, number = given.partition("/")
     if number and not number.isdecimal():
         raise TrainingConfigError(f"--from {given}: must be NAME or NAME/VERSION of {places.model_repo}")
     repository = places.repository
-    manifest = repository.manifest(name, int(number) if number else repository.latest(name))
-    title = f"{name}/{manifest.version}"
-    bundle = repository.folder(name, manifest.version)
+    return repository.manifest(name, int(number) if number else repository.latest(name))
+
+
+def open_start(given: str, places: Places) -> Start:
+    """Open NAME or NAME/VERSION.
+
+    Raises as `start_manifest`, CheckpointError if it holds no weights, DataError if neither it nor the
+    default model has a proof set.
+    """
+    repository, manifest = places.repository, start_manifest(given, places)
+    title = f"{manifest.name}/{manifest.version}"
+    bundle = repository.folder(manifest.name, manifest.version)
     source = open_source_model(StartConfig(source=title), places.runs_dir, places.model_repo)
     proof_set = proof_set_to_evaluate(repository, bundle)
     if proof_set is None:

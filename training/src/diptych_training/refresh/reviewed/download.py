@@ -10,7 +10,7 @@ from diptych.bundle.image.formats import MEDIA_TYPES
 from diptych_client import Client, ImageRecord, NotFound
 from diptych_training.data.pairs.image_files import map_in_threads
 from diptych_training.data.pairs.pair import Texts, json_of_texts
-from diptych_training.files import open_atomic
+from diptych_training.files import make_private_folder, open_atomic
 from diptych_training.progress import progress_bar
 
 N_DOWNLOADS = 4  # at the same time
@@ -23,7 +23,7 @@ def download(client: Client, records: Mapping[str, ImageRecord], folder: Path) -
     Returns the ids of images that were deleted or replaced meanwhile. What was downloaded before an
     interruption stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     gone = []
     fetch = partial(_fetch, client, folder)
     with progress_bar(desc="pictures", total=len(records), unit="picture") as bar:
@@ -78,7 +78,7 @@ def _fetch(client: Client, folder: Path, record: ImageRecord) -> bool:
 
 
 def _write(file: Path, payload: bytes) -> None:
-    """Write a file unless it has these bytes: a refresh knows its pairs by the times of their files."""
+    """Write a file for this user alone, unless it has these bytes: a refresh knows pairs by their times."""
     if not file.is_file() or file.read_bytes() != payload:
-        with open_atomic(file) as out:
+        with open_atomic(file, private=True) as out:
             out.write(payload)

@@ -9,7 +9,7 @@ from pathlib import Path
 from diptych_client import Client, ImageRecord, LabelSet
 from diptych_training.data.pairs.pair import Texts
 from diptych_training.errors import DataError
-from diptych_training.files import exclusive_lock
+from diptych_training.files import exclusive_lock, make_private_folder
 from diptych_training.paths import cache_dir
 from diptych_training.refresh.evaluation.candidates import Candidates
 from diptych_training.refresh.pairs.findings import first_examples
@@ -40,8 +40,11 @@ def fetch_reviewed(address: Address, api_key: str | None) -> Reviewed:
     Raises DataError if fewer than MIN_PAIRS pictures have a label and an original, if all have one label, and
     if the server does not answer, refuses the key, or has no such label set.
     """
-    server = sha256(address.url.encode()).hexdigest()[:12]
-    folder = cache_dir() / "label-sets" / server / in_folder(f"{address.collection}-{address.label_set}")
+    all_sets = cache_dir() / "label-sets"
+    of_server = all_sets / sha256(address.url.encode()).hexdigest()[:12]
+    for private in (all_sets, of_server):
+        make_private_folder(private)
+    folder = of_server / in_folder(f"{address.collection}-{address.label_set}")
     in_use = DataError(f"another process downloads the pictures of {address}")
     with (
         exclusive_lock(folder.with_name(f".{folder.name}.lock"), in_use),
