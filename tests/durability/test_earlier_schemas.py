@@ -120,7 +120,10 @@ def test_rollouts_of_the_server_are_kept_and_those_of_single_collections_are_not
 def test_verdicts_of_a_folder_that_knew_of_no_drawn_pictures_are_kept(tmp_path: Path) -> None:
     verdict = asyncio.run(one_verdict(tmp_path, gives=True))
     with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
-        db.executescript("ALTER TABLE verdicts DROP COLUMN drawn; UPDATE schema_version SET version = 13;")
+        db.executescript(
+            "ALTER TABLE verdicts DROP COLUMN drawn; ALTER TABLE rollouts DROP COLUMN despite_labels;"
+            "UPDATE schema_version SET version = 13;"
+        )
     assert asyncio.run(one_verdict(tmp_path, gives=False)) == verdict
 
 

@@ -57,6 +57,21 @@ def test_version_is_activated_compared_and_rolled_back(opened: Page) -> None:
     expect(opened.locator("#model")).to_contain_text("tiny version 1")
 
 
+def test_switch_that_label_sets_refuse_is_explained_once(opened: Page, server: RunningServer) -> None:
+    with Client(server.url) as client:
+        client.put_label_set("default", "kind", ["red", "blue", "round", "a cat", "a dog", "a tree", "noise"])
+        proposed = {image.id: image.proposed for image in client.labelled_images("default", "kind").images}
+        client.give_verdicts("default", "kind", proposed)
+    opened.get_by_role("link", name="version 2", exact=True).click()
+    opened.get_by_role("button", name="Activate").click()
+    rollout = opened.get_by_role("region", name="Rollout")
+    expect(rollout.get_by_role("status")).to_have_text("failed")
+    expect(rollout.locator(".refused")).to_have_count(1)
+    expect(rollout.locator(".refused")).to_contain_text(
+        "models activate tiny 2 --precision fp32 --despite-labels"
+    )
+
+
 def test_version_shows_the_parity_of_bf16_that_was_measured_where_it_is_served(opened: Page) -> None:
     parity = {
         "cosine_min": 0.9956,

@@ -200,10 +200,16 @@ class Opened:
         return found
 
     async def activate(
-        self, name: str, version: int | None = None, state: str = "active", *, precision: str | None = None
+        self,
+        name: str,
+        version: int | None = None,
+        state: str = "active",
+        *,
+        precision: str | None = None,
+        despite_labels: bool = False,
     ) -> Rollout:
         """Activate a version, and wait until the rollout has ended in this state."""
-        rollout = await self.rollouts.activate(name, version, precision)
+        rollout = await self.rollouts.activate(name, version, precision, despite_labels=despite_labels)
         return rollout if rollout.has_ended else await self.end_of(rollout, state)
 
     async def add(

@@ -549,14 +549,20 @@ export class Client {
   /**
    * Start a rollout of the server to a version; an older one is activated in the same way. Until it has ended, what serves
    * now serves on. `precision` is that of all vectors from then on; without it the server takes the one that it has recorded,
-   * if the version has it.
+   * if the version has it. A rollout to a version that agrees less with people on their label sets fails, unless
+   * `despiteLabels` is true.
    *
    * @example
    * const { id } = await client.activate("mine", 4);
    * const rollout = await client.waitForRollout(id, { onProgress: ({ state }) => console.log(state) });
    */
-  async activate(name: string, version: number, options: CallOptions & { precision?: string } = {}): Promise<api.Rollout> {
-    const json = without({ precision: checkedOptions(options).precision });
+  async activate(
+    name: string,
+    version: number,
+    options: CallOptions & { precision?: string; despiteLabels?: boolean } = {},
+  ): Promise<api.Rollout> {
+    const { precision, despiteLabels } = checkedOptions(options);
+    const json = without({ precision, despite_labels: despiteLabels || undefined });
     return this.post(["models", name, "versions", version, "activate"], options, { json });
   }
 

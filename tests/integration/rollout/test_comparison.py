@@ -6,6 +6,7 @@ import pytest
 
 from diptych.core.labels.label_set import Definition, Label, NewVerdict
 from diptych.core.labels.service import LabelQuery
+from diptych.core.rollout.types import Rollout
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound
 from integration.store_parts import COLOURS, EncoderGate, Opened, Run
@@ -82,33 +83,87 @@ async def n_agreeing(opened: Opened) -> int:
     return report.agreement.images.n_agree
 
 
-def test_version_that_loses_labels_of_people_serves_once_it_is_activated_again(run: Run) -> None:
-    run(confirm)
-    compared: dict[str, int] = {}
+COMMAND = "diptych models activate tiny 2 --precision fp32 --despite-labels"
 
-    async def moves_by_itself(opened: Opened) -> None:
-        begun = opened.rollouts.list
-        while (held := (await begun())[0]).target.ref.version == 1:  # noqa: ASYNC110 - has no event
-            await asyncio.sleep(0.001)
-        held = await opened.end_of(held, "failed")
-        assert "label set 'kind': agrees with people on" in held.reason
-        assert "activate the version again" in held.reason
-        assert held.comparison is not None
-        (labels,) = held.comparison["collections"][0]["labels"]
-        compared.update(labels)
+
+async def held_by_itself(opened: Opened) -> None:
+    """Wait until the rollout that the settings start is refused."""
+    begun = {one.id for one in await opened.rollouts.list()}
+    while len(rollouts := await opened.rollouts.list()) == len(begun):  # noqa: ASYNC110 - has no event
+        await asyncio.sleep(0.001)
+    held = await opened.end_of(rollouts[0], "failed")
+    assert "label set 'kind': agrees with people on" in held.reason
+    assert held.reason.endswith(f"To serve it all the same: {COMMAND}")
+    assert opened.pair().version.ref.version == 1
+
+
+def test_version_that_loses_labels_is_refused_whoever_activates_it_and_how_often(run: Run) -> None:
+    async def is_activated(opened: Opened) -> None:
+        for _ in range(2):
+            held = await opened.activate(TINY, 2, state="failed")
+            assert held.reason.endswith(COMMAND)
+            assert held.comparison is not None
+            (labels,) = held.comparison["collections"][0]["labels"]
+            assert (labels["n"], labels["n_agree_old"], labels["n_gained"]) == (N, N, 0)
+            assert labels["n_lost"] == N - labels["n_agree_new"] > 5
         assert (await n_agreeing(opened), opened.pair().version.ref.version) == (N, 1)
 
-    async def is_activated(opened: Opened) -> None:
-        rollout = await opened.activate(TINY, 2)
+    async def is_judged_by_the_label_sets_of_now(opened: Opened) -> None:
+        await opened.label_sets.drop("default", "kind")
+        await opened.activate(TINY, 2)
+
+    run(confirm)
+    run(held_by_itself, manual=False)
+    run(held_by_itself, pinned=2)
+    run(is_activated)
+    run(is_judged_by_the_label_sets_of_now)
+
+
+def test_version_that_loses_labels_serves_despite_them_on_demand_and_the_way_back_is_free(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await confirm(opened)
+        rollout = await opened.activate(TINY, 2, despite_labels=True)
         assert rollout.comparison is not None
         assert rollout.comparison["unmet"] == []
-        assert compared["n_agree_new"] == await n_agreeing(opened)
-        assert (compared["n"], compared["n_agree_old"], compared["n_gained"]) == (N, N, 0)
-        assert compared["n_lost"] == N - compared["n_agree_new"] > 5
-        await opened.activate(TINY, 1)  # the way back is not compared
+        (labels,) = rollout.comparison["collections"][0]["labels"]
+        assert labels["n_agree_new"] == await n_agreeing(opened)
+        assert (await opened.activate(TINY, 1)).comparison is None
 
-    run(moves_by_itself, manual=False)
-    run(is_activated)
+    run(story)
+
+
+def test_demand_joins_the_rollout_that_the_watcher_began(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await confirm(opened)
+        gate = EncoderGate(opened)
+        begun = await opened.rollouts.activate(TINY, 2)
+        await until(gate.entered.is_set)
+        joined = await opened.rollouts.activate(TINY, 2, despite_labels=True)
+        assert joined.id == begun.id
+        assert (await opened.store.rollouts(1))[0].despite_labels  # also after a restart
+        assert await opened.rollouts.activate(TINY, 2) == joined
+        gate.open()
+        await opened.end_of(begun)
+
+    run(story)
+
+
+def test_demand_wins_over_a_rollout_that_is_being_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(opened: Opened) -> None:
+        await confirm(opened)
+        store, demanded = opened.store.put_rollout, list[Rollout]()
+
+        async def put(rollout: Rollout) -> None:
+            if rollout.state == "compared" and not demanded:
+                demanded.append(await opened.rollouts.activate(TINY, 2, despite_labels=True))
+            await store(rollout)
+
+        monkeypatch.setattr(opened.store, "put_rollout", put)
+        await opened.activate(TINY, 2, state="failed")
+        await opened.end_of(demanded[0])
+        assert opened.pair().version.ref.version == 2
+
+    run(story)
 
 
 def test_version_that_loses_no_more_than_chance_explains_serves(run: Run) -> None:

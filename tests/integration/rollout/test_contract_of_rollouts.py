@@ -160,7 +160,7 @@ def test_no_vector_of_a_collection_that_is_gone_is_forgotten(run: Run) -> None:
 def test_rollouts_are_kept_newest_first_and_are_replaced_in_place(run: Run) -> None:
     whole = rollout(
         "b", "active", reason="why", finished_at="later",
-        stays={"d": "keeps no images"}, comparison={"overlap": 0.5, "queries": [1, 2]},
+        stays={"d": "keeps no images"}, comparison={"overlap": 0.5, "queries": [1, 2]}, despite_labels=True,
     )  # fmt: skip
 
     async def before(ports: Ports) -> None:

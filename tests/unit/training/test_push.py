@@ -13,7 +13,7 @@ from diptych_training import push
 from diptych_training.errors import PushFailed
 from diptych_training.push import push_and_report, push_version, require_server, serve_pushed
 from support.default_model import DEFAULT_MODEL
-from support.fake_api import MODEL, PETS, ROLLOUT, FakeApi, body, ok, problem, search_reply
+from support.fake_api import COMPARISON, MODEL, PETS, ROLLOUT, FakeApi, body, ok, problem, search_reply
 
 URL = "http://diptych.example.org"
 KEY = "correct horse"
@@ -111,6 +111,25 @@ def test_rollout_that_does_not_end_well_is_a_failed_push(api: FakeApi, state: st
     said = rf"mine/3 is on {URL}, but does not serve: its rollout {ended}: no room\. .*models activate mine 3"
     with pytest.raises(PushFailed, match=said):
         serve_pushed(PushedVersion(**PUSHED), URL, KEY)
+
+
+def test_push_of_a_version_that_loses_labels_says_how_to_serve_it_on_that_server(api: FakeApi) -> None:
+    api.on("GET /models", status("latest"))
+    api.on("POST /models/mine/versions/3/activate", httpx.Response(202, json=BEGUN))
+    command = "diptych models activate mine 3 --precision fp32 --despite-labels"
+    held = {
+        "state": "failed",
+        "reason": f"lost. To serve it all the same: {command}",
+        "comparison": COMPARISON,
+    }
+    api.on("GET /rollouts/r1", ok(BEGUN | held))
+    with pytest.raises(PushFailed) as failed:
+        serve_pushed(PushedVersion(**PUSHED), URL, KEY)
+    assert str(failed.value).endswith(
+        f"{command} (with --url {URL}). What would change: diptych models compare --url {URL}"
+    )
+    (activation,) = [one for one in api.requests if one.url.path.endswith("activate")]
+    assert body(activation) == {}
 
 
 def test_queries_are_searched_before_and_after_in_the_collection_that_knows_most_of_them(

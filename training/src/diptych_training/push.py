@@ -105,9 +105,12 @@ def serve_pushed(pushed: PushedVersion, url: str, api_key: str | None, report: R
             rollout = _followed(client, rollout)
     if rollout.state != "active":
         ended = "was cancelled" if rollout.state == "cancelled" else "failed"
+        if _agrees_less(rollout):
+            then = f" (with --url {url}). What would change: diptych models compare --url {url}"
+        else:
+            then = f". To try again: {repeat}"
         raise PushFailed(
-            f"{title} is on {url}, but does not serve: its rollout {ended}: {rollout.reason}. To try again: "
-            f"{repeat}"
+            f"{title} is on {url}, but does not serve: its rollout {ended}: {rollout.reason}{then}"
         )
     report(f"{title} serves there now")
     for name, reason in rollout.stays.items():
@@ -130,6 +133,12 @@ def push_and_report(folder: Path, url: str, queries: Sequence[str] = (), report:
         best = max(after, key=lambda name: _closeness(after[name]))
         report(_compared(best, before[best], after[best]))
     return serves
+
+
+def _agrees_less(rollout: Rollout) -> bool:
+    """Whether label sets refused the switch: the reason ends with the command that serves it all the same."""
+    compared = () if rollout.comparison is None else rollout.comparison.collections
+    return any(labels.agrees_less for one in compared for labels in one.labels)
 
 
 _Found = dict[str, tuple[Hit, ...]]  # by query

@@ -75,6 +75,12 @@ def test_without_a_number_the_newest_version_that_can_serve_is_activated(
     assert "the server has no version of other" in capsys.readouterr().err
 
 
+def test_version_that_loses_labels_is_activated_on_demand(api: FakeApi, run: RunCommand) -> None:
+    api.on(ACTIVATE, ok(ACTIVE))
+    assert run("activate", "tiny", 4, "--despite-labels") == 0
+    assert body(api.requests[-1]) == {"despite_labels": True}
+
+
 def test_rollback_activates_the_version_that_served_before(
     api: FakeApi, run: RunCommand, capsys: Capture
 ) -> None:

@@ -85,7 +85,14 @@ def test_without_versions_the_newest_rollout_that_compared_is_shown(
     refused = ROLLOUT | {"id": "r2", "state": "failed", "comparison": COMPARISON | {"unmet": ["too low"]}}
     api.on("GET /rollouts", ok({"rollouts": [ROLLOUT, refused, ACTIVE]})).on("GET /rollouts/r2", ok(refused))
     assert run("compare") == 1
-    assert "0.832" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "0.832" in printed.out
+    assert (
+        "newest rollout compared nothing; this is of that to tiny/4, 2026-01-01 00:00:00 UTC" in printed.err
+    )
+    api.on("GET /rollouts", ok({"rollouts": [refused, ACTIVE]}))
+    assert run("compare") == 1
+    assert "compared nothing" not in capsys.readouterr().err
     assert run("compare", "--collection", "pets") == 1
     assert run("compare", "--collection", "others") == 1
     assert "no rollout has compared anything" in capsys.readouterr().err

@@ -15,21 +15,25 @@ from diptych_client.steps import Request, Sleep, Steps, exchange, path_of, resul
 POLL_S = 0.5
 
 
-def activate(name: str, version: int, *, precision: str | None = None) -> Steps[Rollout]:
+def activate(
+    name: str, version: int, *, precision: str | None = None, despite_labels: bool = False
+) -> Steps[Rollout]:
     """Start a rollout of the server to a version; `wait_for_rollout` returns when it has ended.
 
     Until then, what serves now serves on. An older version is activated in the same way. `precision` is that
     of all vectors from then on, such as "int8"; None takes the one that the server has recorded, if the
-    version has it. For a version that serves already the result has ended (`has_ended`). Raises NotFound,
-    InvalidValue for a precision that the version lacks, and Conflict for a version that cannot be served
-    there.
+    version has it. A rollout to a version that agrees less with people on their label sets fails, unless
+    `despite_labels` is true. For a version that serves already the result has ended (`has_ended`). Raises
+    NotFound, InvalidValue for a precision that the version lacks, and Conflict for a version that cannot be
+    served there.
 
     >>> client.activate("tiny", 1).state  # it serves already
     'active'
     """
     path = path_of("models", name, "versions", str(version), "activate")
+    given = {"precision": precision, "despite_labels": despite_labels or None}
     return result_of(
-        Request("POST", path, json={} if precision is None else {"precision": precision}), Rollout
+        Request("POST", path, json={key: value for key, value in given.items() if value is not None}), Rollout
     )
 
 

@@ -17,7 +17,7 @@ MAX_ENDED = 100  # rollouts that have ended, beyond which they are forgotten
 MAX_TRIED = 1_000  # versions whose newest rollout is kept, as a record that they were tried
 _COLUMNS = (
     "id", "model", "version", "bundle", "precision", "decode", "state", "created_at", "reason",
-    "finished_at", "stays", "comparison",
+    "finished_at", "stays", "comparison", "despite_labels",
 )  # fmt: skip
 _ROLLOUT = ", ".join(_COLUMNS)
 _ENDED = f"state IN ({', '.join('?' * len(FINAL_STATES))})"
@@ -141,11 +141,13 @@ def _row(rollout: Rollout) -> tuple[Any, ...]:
         rollout.finished_at,
         json.dumps(dict(rollout.stays)),
         None if comparison is None else json.dumps(dict(comparison)),
+        rollout.despite_labels,
     )
 
 
 def _rollout(row: Iterable[Any]) -> Rollout:
-    id, name, version, bundle, precision, decode, state, created_at, reason, ended, stays, found = row
+    id, name, version, bundle, precision, decode, state, created_at, reason, ended, *rest = row
+    stays, found, despite_labels = rest
     return Rollout(
         id=id,
         target=_target(name, version, bundle, precision, decode),
@@ -155,4 +157,5 @@ def _rollout(row: Iterable[Any]) -> Rollout:
         finished_at=ended,
         stays=json.loads(stays),
         comparison=None if found is None else json.loads(found),
+        despite_labels=bool(despite_labels),
     )

@@ -117,6 +117,7 @@ _LABELS = (
 )
 # Whether the picture was proposed at random when its first verdict was given.
 _DRAWN = ("ALTER TABLE verdicts ADD COLUMN drawn INTEGER NOT NULL DEFAULT 0",)
+_DESPITE_LABELS = ("ALTER TABLE rollouts ADD COLUMN despite_labels INTEGER NOT NULL DEFAULT 0",)
 SCHEMA: tuple[str, ...] = (
     # What makes the vectors of an identity; NULL until a version is known that does.
     """CREATE TABLE identities (
@@ -183,6 +184,7 @@ SCHEMA: tuple[str, ...] = (
     ) STRICT""",
     *_LABELS,
     *_DRAWN,
+    *_DESPITE_LABELS,
 )
 
 # What most images that are searched with the version that serves have vectors of. An identity names one
@@ -274,6 +276,7 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
     ),
     (*_EXIF_READ, *_TEXT_INDEX, *_LABELS),
     _DRAWN,
+    _DESPITE_LABELS,
 )
 VERSION = OLDEST + len(CONVERSIONS)
 

@@ -39,6 +39,11 @@ def add_verbs(verbs: Any) -> None:
         metavar="NAME",
         help="of all vectors from then on, such as int8; default: the recorded one",
     )
+    activate.add_argument(
+        "--despite-labels",
+        action="store_true",
+        help="even if it agrees less with people on their label sets: see `diptych models compare` first",
+    )
     for verb in (activate, rollback):
         add_follow_flag(verb, default=True, about=_FOLLOW)
     cancel = _verb(verbs, "cancel", _cancel, "cancel a rollout", "What served before the rollout serves on.")
@@ -61,7 +66,9 @@ def _verb(verbs: Any, name: str, action: Any, about: str, more: str) -> argparse
 
 def _activate(args: argparse.Namespace, client: Client) -> int:
     version = _newest(client, args.name) if args.version is None else args.version
-    rollout = client.activate(args.name, version, precision=args.precision)
+    rollout = client.activate(
+        args.name, version, precision=args.precision, despite_labels=args.despite_labels
+    )
     return finish_rollout(client, rollout, follow=args.follow, as_json=args.json)
 
 

@@ -94,8 +94,11 @@ def _active_name(client: Client) -> str:
 
 def _of_rollout(client: Client, collection: str | None) -> Comparison | None:
     """The comparison that the newest rollout with one has stored, of all collections or one."""
-    for rollout in client.rollouts():
+    for n_newer, rollout in enumerate(client.rollouts()):
         if rollout.comparison is not None:
+            if n_newer:
+                began = rollout.created_at[:19].replace("T", " ")
+                err(f"the newest rollout compared nothing; this is of that to {rollout.target}, {began} UTC")
             stored = client.rollout(rollout.id).comparison
             if stored is None or collection is None:
                 return stored

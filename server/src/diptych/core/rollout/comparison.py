@@ -80,10 +80,20 @@ class Comparison:
         """Return a JSON object of the same names."""
         return asdict(self)
 
-    def requiring_agreement(self) -> "Comparison":
-        """The same, with a switch refused by label sets on which the new side agrees less with people."""
-        lost = [less_agreement(one.collection, labels) for one in self.collections for labels in one.labels]
-        return replace(self, unmet=[*self.unmet, *(reason for reason in lost if reason)])
+    def requiring_agreement(self, command: str) -> "Comparison":
+        """The same, with a switch refused by label sets on which the new side agrees less with people.
+
+        `command` serves the new side all the same.
+        """
+        lost = [
+            less_agreement(one.collection, labels)
+            for one in self.collections
+            for labels in one.labels
+            if labels.agrees_less
+        ]
+        if lost:
+            lost[-1] += f". To serve it all the same: {command}"
+        return replace(self, unmet=[*self.unmet, *lost])
 
     def require_met(self) -> None:
         """Raise Conflict with what refuses the switch."""
@@ -103,12 +113,9 @@ def unmet_by(one: CollectionComparison, min_overlap: float | None) -> list[str]:
 
 
 def less_agreement(collection: str, labels: ComparedLabels) -> str:
-    """A sentence if the new side agrees less with people, else an empty text."""
-    if not labels.agrees_less:
-        return ""
+    """A sentence that the new side agrees less with people."""
     return (
         f"collection {collection!r}, label set {labels.label_set!r}: agrees with people on "
         f"{labels.n_agree_new} of {labels.n} reviewed images, {labels.n_agree_old} before "
-        f"({labels.n_gained} gained, {labels.n_lost} lost): activate the version again to serve it "
-        "all the same"
+        f"({labels.n_gained} gained, {labels.n_lost} lost)"
     )

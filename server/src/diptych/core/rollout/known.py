@@ -7,7 +7,7 @@ from dataclasses import replace
 from diptych.core.rollout.ports import RolloutStore
 from diptych.core.rollout.run import RolloutRun
 from diptych.core.rollout.types import Rollout
-from diptych.core.types import Target, VersionRef
+from diptych.core.types import VersionRef
 from diptych.errors import NotFound
 
 MAX_SHOWN = 100
@@ -63,16 +63,6 @@ class KnownRollouts:
         """The versions to which the newest rollout has failed."""
         return {ref for ref, one in self._last().items() if one.state == "failed"}
 
-    def has_lost_labels(self, target: Target) -> bool:
-        """Whether a rollout to it has failed, and its labels agree less with people.
-
-        Who activates it again wants it all the same.
-        """
-        return any(
-            one.target == target and one.state == "failed" and _agrees_less(one)
-            for one in self._rollouts.values()
-        )
-
     def note(self, rollout: Rollout) -> None:
         """Know a rollout, or its new state, without storing it."""
         self._rollouts[rollout.id] = rollout
@@ -82,6 +72,15 @@ class KnownRollouts:
         await self.save(rollout)
         self.begun.set()
         return rollout
+
+    async def allow_less_agreement(self, rollout: Rollout) -> Rollout:
+        """Let a rollout that was not compared yet switch despite its labels. Raises StoreError."""
+        allowed = replace(rollout, despite_labels=True)
+        if self.run is not None and self.run.rollout.id == rollout.id:
+            self.run.rollout = allowed
+        self.note(allowed)  # before the write, during which the rollout goes on
+        await self._store.put_rollout(allowed)
+        return allowed
 
     async def save(self, rollout: Rollout) -> None:
         """Store the new state of a rollout. Raises StoreError."""
@@ -105,9 +104,3 @@ class KnownRollouts:
             if rollout.has_ended:
                 last.setdefault(rollout.target.ref, rollout)
         return last
-
-
-def _agrees_less(rollout: Rollout) -> bool:
-    """Whether the stored comparison says so; those of earlier releases have no labels."""
-    collections = [] if rollout.comparison is None else rollout.comparison["collections"]
-    return any(labels["agrees_less"] for one in collections for labels in one.get("labels", []))

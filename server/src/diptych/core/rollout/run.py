@@ -26,7 +26,7 @@ from diptych.core.rollout.types import (
 from diptych.core.serving.snapshot import Pair, Serving
 from diptych.core.serving.version import Version
 from diptych.core.serving.versions import Versions
-from diptych.core.types import VersionRef
+from diptych.core.types import Target, VersionRef
 from diptych.errors import NotReady
 from diptych.failpoints import around
 
@@ -57,8 +57,7 @@ class RolloutParts:
 class RolloutRun:
     """Runs one rollout. `save` stores each new state; `pace` gives way to requests. `keep_bundles` keeps a
     copy of the version, in addition to the copies that are needed already. `wanted`: see ServedVersions.
-    `keeps_labels`: it fails if the version agrees less with people on their label sets. `on_switched` is
-    called at the switch.
+    `on_switched` is called at the switch.
     """
 
     parts: RolloutParts
@@ -67,7 +66,6 @@ class RolloutRun:
     pace: Callable[[], Pace]
     keep_bundles: Callable[[VersionRef], Awaitable[None]]
     wanted: str
-    keeps_labels: bool
     on_switched: Callable[["RolloutRun"], None]
     version: Shared[Version] | None = None
     _began: float = 0.0
@@ -228,8 +226,10 @@ class RolloutRun:
             require_coverage(self._moving())
             return
         comparison = await self.parts.compare(self._moving())
-        if self.keeps_labels:
-            comparison = comparison.requiring_agreement()
+        # Collections that follow what serves already do not decide about it.
+        changes = self.rollout.target != self.parts.serving.current.version.target
+        if changes and not self.rollout.despite_labels:
+            comparison = comparison.requiring_agreement(_despite_labels(self.rollout.target))
         await self._set("compared", comparison=comparison.as_json())
         require_coverage(self._moving())
         comparison.require_met()
@@ -279,6 +279,11 @@ class RolloutRun:
         if counts := [_progress_of(*moving) for moving in self._moving()]:
             self._last_counts = sum(n for n, _ in counts), sum(n for _, n in counts)
         return self._last_counts
+
+
+def _despite_labels(target: Target) -> str:
+    ref = target.ref
+    return f"diptych models activate {ref.name} {ref.version} --precision {target.precision} --despite-labels"
 
 
 def _progress_of(collection: Collection, pair: Pair) -> tuple[int, int]:

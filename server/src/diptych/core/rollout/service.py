@@ -88,10 +88,18 @@ class Rollouts:
         await self._background.close()
         await self._worker.close()
 
-    async def activate(self, name: str, version: int | None = None, precision: str | None = None) -> Rollout:
+    async def activate(
+        self,
+        name: str,
+        version: int | None = None,
+        precision: str | None = None,
+        *,
+        despite_labels: bool = False,
+    ) -> Rollout:
         """Start a rollout to a version (None: the newest) in a precision, and return it.
 
-        Without a precision: in the recorded one if the version has it.
+        Without a precision: in the recorded one if the version has it. `despite_labels`: even if it agrees
+        less with people on their label sets; a rollout to it that is under way goes on so.
 
         A rollout that is under way is cancelled. What is active already gives a rollout in the state
         "active". Raises NotFound, BundleError, ConfigError, and InvalidValue for a precision that the version
@@ -100,13 +108,26 @@ class Rollouts:
         async with self._activating:  # else two at once would not see each other, and both would run
             target = await self._target(await self._ref(name, version), precision)
             for rollout in self._known.open_ones():
-                if rollout.target == target:
-                    return rollout
-                await self._worker.cancel(rollout, f"{target} is activated instead")
-            rollout = Rollout.new(target)
+                if rollout.target != target:
+                    await self._worker.cancel(rollout, f"{target} is activated instead")
+            if (joined := await self._joined(target, despite_labels=despite_labels)) is not None:
+                return joined
+            rollout = Rollout.new(target, despite_labels=despite_labels)
             if target == self._active.target:
                 rollout = rollout.ended("active")
             return await self._known.add(rollout)
+
+    async def _joined(self, target: Target, *, despite_labels: bool) -> Rollout | None:
+        """The rollout to this target that is under way, if it may do what this activation may do.
+
+        One that was compared already may be about to fail by its labels: another one comes after it then.
+        """
+        for rollout in self._known.open_ones():
+            if rollout.despite_labels or not despite_labels or target == self._kept.target:
+                return rollout
+            if rollout.state != "compared":
+                return await self._known.allow_less_agreement(rollout)
+        return None
 
     async def cancel(self, id: str) -> Rollout:
         """End a rollout; what served before serves on. Raises NotFound, and Conflict once it has ended."""

@@ -25,6 +25,7 @@ class Rollout:
     """One move of the server, with all collections that can move, to a version in a precision.
 
     `stays` maps collections that cannot move to the reason. `comparison` is a JSON object, see `compare`.
+    `despite_labels`: it switches even if the version agrees less with people on their label sets.
     """
 
     id: str
@@ -35,11 +36,18 @@ class Rollout:
     finished_at: str | None = None
     stays: Mapping[str, str] = field(default_factory=dict)
     comparison: Mapping[str, Any] | None = None
+    despite_labels: bool = False
 
     @classmethod
-    def new(cls, target: Target) -> "Rollout":
+    def new(cls, target: Target, *, despite_labels: bool = False) -> "Rollout":
         """A rollout that waits for its turn."""
-        return cls(id=secrets.token_hex(8), target=target, state="waiting", created_at=_now())
+        return cls(
+            id=secrets.token_hex(8),
+            target=target,
+            state="waiting",
+            created_at=_now(),
+            despite_labels=despite_labels,
+        )
 
     def ended(self, state: RolloutState, reason: str = "") -> "Rollout":
         """The rollout in a final state."""

@@ -93,7 +93,8 @@ class RolloutWorker:
         return self._parts.serving.current.version.target
 
     async def _run(self, rollout: Rollout) -> None:
-        if self._known.get(rollout.id).has_ended:
+        rollout = self._known.get(rollout.id)
+        if rollout.has_ended:
             return  # it was cancelled before it could begin
         former = self._active
         self._known.run = run = RolloutRun(
@@ -103,8 +104,6 @@ class RolloutWorker:
             self._pace,
             self._keep_bundles_and,
             wanted=self.wanted,
-            # Collections that follow what serves already do not decide about it.
-            keeps_labels=rollout.target != former and not self._known.has_lost_labels(rollout.target),
             on_switched=lambda run: self._note_switch(run, former),
         )
         log.info("rollout to %s begins, %s serves", rollout.target.exact, former.exact)

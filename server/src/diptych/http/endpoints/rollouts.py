@@ -37,6 +37,11 @@ class ActivateRequest(RequestModel):
         description="of all vectors from then on; if left out, the one that the data folder records, if the "
         "version has it",
     )
+    despite_labels: bool = Field(
+        False,
+        description="switch even if the version agrees less with people on their label sets, which fails the "
+        "rollout otherwise",
+    )
 
 
 class _RolloutsParameters(RequestModel):
@@ -225,11 +230,14 @@ async def activate_version(
     """Move the server to a version, with all collections whose images can be embedded again.
 
     What serves now serves until the version is loaded and proven, and all images have a vector of it. A
-    rollout that is under way is cancelled. 409 if the version cannot be read or served on this machine.
+    rollout to another version that is under way is cancelled. 409 if the version cannot be read or served on
+    this machine.
     """
     body = await _activation(request, options)
     try:
-        rollout = await services.rollouts.activate(name, version, body.precision)
+        rollout = await services.rollouts.activate(
+            name, version, body.precision, despite_labels=body.despite_labels
+        )
     except (BundleError, ConfigError) as error:
         raise Conflict(str(error)) from error
     content = _rollout(services.rollouts, rollout)

@@ -202,7 +202,8 @@ export class Client {
         return this.get(["models"], options);
     }
     async activate(name, version, options = {}) {
-        const json = without({ precision: checkedOptions(options).precision });
+        const { precision, despiteLabels } = checkedOptions(options);
+        const json = without({ precision, despite_labels: despiteLabels || undefined });
         return this.post(["models", name, "versions", version, "activate"], options, { json });
     }
     async rollback(options = {}) {

@@ -45,7 +45,6 @@ export function Rollout({ rollout, onClose }) {
           ${progress.eta_s ? `, about ${duration(progress.eta_s)} left` : ""}
         </p>`}
       ${reason && html`<p class=${state === "failed" ? "refused" : "status"}>${reason}</p>`}
-      ${comparison?.unmet.map((unmet) => html`<p class="refused" key=${unmet}>${unmet}</p>`)}
       ${comparison && html`<${Quality} comparison=${comparison}/>`}
       <${Problem} problem=${problem}/>
     </section>`;
