@@ -57,9 +57,15 @@ def asked(page: Page) -> Locator:
     return page.locator(".asked-stage figure:not([hidden]) figcaption")
 
 
+def see(page: Page) -> str:
+    """Wait until the picture that is asked about is shown, and return its name."""
+    expect(page.locator(".confirm")).to_be_enabled()
+    return asked(page).inner_text()
+
+
 def press(page: Page, key: str) -> str:
-    """Press a key, wait for the next picture, and return the name of the one before."""
-    before = asked(page).inner_text()
+    """Press a key once the picture is shown, wait for the next one, and return the name of the one before."""
+    before = see(page)
     page.keyboard.press(key)
     expect(asked(page)).not_to_have_text(before)
     return before
@@ -128,11 +134,13 @@ def test_review_by_keys_confirms_corrects_skips_and_undoes(opened: Page, client:
 
 def test_everything_is_reviewed_once_the_skipped_ones_are_too(opened: Page) -> None:
     opened.keyboard.press("ArrowRight")
-    for _ in range(N_PICTURES - 1):
-        opened.keyboard.press("Space")
+    for _ in range(N_PICTURES - 2):
+        press(opened, "Space")
+    see(opened)
+    opened.keyboard.press("Space")
     expect(opened.get_by_text("Only skipped pictures are left")).to_be_visible()
     opened.get_by_role("button", name="Look at them again").click()
-    expect(asked(opened)).not_to_be_empty()
+    see(opened)
     opened.keyboard.press("Space")
     expect(opened.get_by_text("Every picture is reviewed")).to_be_visible()
     expect(opened.locator("#reviewed")).to_have_text(str(N_PICTURES))
@@ -242,6 +250,7 @@ def test_word_of_another_key_is_named_and_a_key_that_may_only_read_reviews_nothi
         expect(asked(page)).to_have_text("red")
         with Client(server.url, writer) as other:
             other.give_verdicts("default", "kind", {"red": "blue"})
+        see(page)
         page.keyboard.press("1")
         expect(
             page.get_by_text("“notebook” had said blue of red. Your word is the later one")
@@ -261,7 +270,7 @@ def test_set_of_many_labels_is_toggled_and_a_long_one_is_typed_into(
     labels = [*COLOURS, "cat", "dog", "horse", "house"]
     client.put_label_set("default", "long", labels, kind="many", min_score=0)
     opened.goto(f"{server.url}/#/label?set=long")
-    expect(asked(opened)).not_to_be_empty()
+    see(opened)
     opened.get_by_role("button", name="None of these").click()
     expect(opened.locator("#reviewed")).to_have_text("1")
     pressed = opened.locator(".label-choices [aria-pressed=true]")
@@ -333,3 +342,147 @@ def test_view_says_what_is_missing_or_cannot_be_done(
     expect(page.get_by_text("No pictures here yet")).to_be_visible()
     client.drop_collection("empty")
     client.drop_label_set("default", "kind")
+
+
+def test_held_key_and_a_double_click_are_one_answer(opened: Page, client: Client) -> None:
+    first = see(opened)
+    opened.keyboard.down("1")
+    for _ in range(5):
+        expect(asked(opened)).not_to_have_text(first)
+        second = see(opened)
+        opened.keyboard.down("1")  # repeated, as it is not up
+    opened.keyboard.up("1")
+    assert second == see(opened)
+    opened.get_by_role("button", name="green", exact=True).dblclick()
+    expect(asked(opened)).not_to_have_text(second)
+    third = see(opened)
+    opened.locator(".confirm").dblclick()
+    expect(asked(opened)).not_to_have_text(third)
+    expect(opened.locator("#reviewed")).to_have_text("3")
+    opened.wait_for_load_state("networkidle")
+    assert set(verdicts(client)) == {first, second, third}
+
+
+def test_picture_that_is_not_shown_is_answered_by_a_click_alone(
+    new_page: OpenPage, server: RunningServer, client: Client
+) -> None:
+    client.put_label_set("default", "kind", LABELS)
+    page = new_page().page
+    page.route("**/images/*/*", lambda route: None)
+    page.goto(f"{server.url}/#/label?set=kind")
+    expect(asked(page)).not_to_be_empty()
+    shown = asked(page).inner_text()
+    page.keyboard.press("1")
+    expect(page.locator(".confirm")).to_be_disabled()
+    page.unroute("**/images/*/*")
+    page.route("**/images/*/*", lambda route: route.abort())
+    page.reload()
+    expect(page.get_by_text("The picture cannot be shown")).to_be_visible()
+    assert asked(page).inner_text() == shown
+    page.keyboard.press("1")
+    assert asked(page).inner_text() == shown
+    page.get_by_role("button", name="green", exact=True).click()
+    expect(page.locator("#reviewed")).to_have_text("1")
+    page.wait_for_load_state("networkidle")
+    assert verdicts(client) == {shown: ("green",)}
+    client.drop_label_set("default", "kind")
+
+
+def lose_responses(page: Page, n: int) -> None:
+    """The server stores the next answers, and the page does not hear of it."""
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/verdicts", lose, times=n)
+
+
+def test_answer_whose_response_was_lost_is_taken_back_before_and_after_it_is_sent_again(
+    opened: Page, client: Client
+) -> None:
+    lose_responses(opened, 1)
+    sent_again = press(opened, "1")
+    expect(opened.get_by_role("alert")).to_contain_text("1 answer not stored yet")
+    assert verdicts(client) == {sent_again: ("red",)}
+    expect(opened.get_by_role("alert")).to_have_count(0)
+    opened.keyboard.press("z")
+    expect(asked(opened)).to_have_text(sent_again)
+    opened.wait_for_load_state("networkidle")
+    assert verdicts(client) == {}
+    lose_responses(opened, 1)
+    press(opened, "1")
+    expect(opened.get_by_role("alert")).to_contain_text("1 answer not stored yet")
+    opened.keyboard.press("z")
+    expect(opened.get_by_role("alert")).to_have_count(0)
+    opened.wait_for_load_state("networkidle")
+    assert verdicts(client) == {}
+
+
+def test_undo_of_an_answer_on_its_way_holds_when_the_tab_is_loaded_anew(opened: Page, client: Client) -> None:
+    opened.route("**/verdicts", lambda route: None)
+    press(opened, "1")
+    opened.keyboard.press("z")
+    opened.unroute("**/verdicts")
+    with opened.expect_response(lambda response: response.request.method == "DELETE"):
+        opened.reload()
+    opened.wait_for_load_state("networkidle")
+    assert verdicts(client) == {}
+
+
+def test_undo_leaves_the_later_word_of_somebody_else(opened: Page, client: Client) -> None:
+    with opened.expect_response("**/verdicts"):
+        shown = press(opened, "1")
+    client.give_verdicts("default", "kind", {shown: "blue"})
+    opened.keyboard.press("z")
+    expect(opened.get_by_text(f"has said blue of {shown} meanwhile: that stands")).to_be_visible()
+    assert verdicts(client) == {shown: ("blue",)}
+
+
+def test_ctrl_z_takes_back_the_newest_answer(opened: Page, client: Client) -> None:
+    opened.get_by_role("button", name="Select").click()
+    column(opened, "green").get_by_role("checkbox").first.click()
+    with opened.expect_response("**/verdicts"):
+        opened.get_by_role("button", name="Give it").click()
+    (selected,) = verdicts(client)
+    single = press(opened, "2")
+    opened.keyboard.press("Control+z")
+    expect(asked(opened)).to_have_text(single)
+    opened.wait_for_load_state("networkidle")
+    assert set(verdicts(client)) == {selected}
+
+
+def test_refused_answer_is_set_aside_and_the_others_are_stored(opened: Page, client: Client) -> None:
+    see(opened)
+    client.put_label_set("default", "kind", ["red", "green"])
+    refused = press(opened, "3")
+    expect(opened.get_by_role("alert")).to_contain_text(f"{refused}: blue (in “kind”)")
+    expect(opened.get_by_role("button", name="blue", exact=True)).to_have_count(0)
+    stored = press(opened, "1")
+    expect(opened.locator("#reviewed")).to_have_text("1")
+    opened.wait_for_load_state("networkidle")
+    assert verdicts(client) == {stored: ("red",)}
+    opened.get_by_role("button", name="Leave out").click()
+    expect(opened.get_by_role("alert")).to_have_count(0)
+
+
+def test_label_is_added_to_what_somebody_else_has_made_of_the_set(opened: Page, client: Client) -> None:
+    client.put_label_set("default", "kind", [*LABELS, "black"])
+    opened.get_by_label("Add a label").fill("yellow")
+    opened.keyboard.press("Enter")
+    expect(opened.get_by_text("somebody else added black")).to_be_visible()
+    assert [one.label for one in report(client).labels] == [*LABELS, "black", "yellow"]
+    opened.get_by_role("button", name="Edit labels").click()
+    dialog = opened.get_by_role("dialog")
+    client.put_label_set("default", "kind", [*LABELS, "white"])
+    opened.get_by_label("Labels, one a line").fill("red\ngreen\nRed")
+    opened.get_by_role("button", name="Change").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("“Red” stands twice, as “red”")
+    opened.get_by_label("Labels, one a line").fill("\n".join(LABELS))
+    opened.get_by_role("button", name="Change").click()
+    expect(dialog.get_by_role("alert")).to_contain_text(
+        "They added white, and removed black, yellow. “Change” replaces it"
+    )
+    opened.get_by_role("button", name="Change").click()
+    expect(dialog).to_have_count(0)
+    assert [one.label for one in report(client).labels] == LABELS

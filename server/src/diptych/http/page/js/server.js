@@ -67,6 +67,9 @@ export function may(scope) {
   return caller?.scopes?.includes(scope) ?? true;
 }
 
+/** The name of the key of this tab, as verdicts have it in `by`. */
+export const callerName = () => served.get().caller?.key ?? "anyone";
+
 export const isAbort = (error) => error?.kind === "aborted";
 /** The server loads a model or an index, is at its limit or away: asking again will help. */
 export const isPassing = ({ status, kind }) => status === 503 || status === 429 || kind === "unreachable";

@@ -1,7 +1,7 @@
 /** The picture that is asked about: large, with its proposal, the labels, and the keys. */
 
 import { nameOf, percent, plural } from "../format.js";
-import { html, useEffect, useRef, useState } from "../html.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { useKeys } from "../parts/keys.js";
 import { Problem } from "../parts/problem.js";
 import { toast } from "../parts/toasts.js";
@@ -15,6 +15,8 @@ import { Choices, isLongSet } from "./choices.js";
 const N_NEXT = 5;
 const N_PREPARED = 2;  // files of the next pictures are read before they are shown
 
+const DOUBLE_CLICK_MS = 400;
+
 const DRAWN = "Every fifth picture is drawn at random: only those tell how often the model is right";
 
 /** The labels that a confirmation gives. `none` is a hint only: it doubts wide labels that are right, too. */
@@ -22,6 +24,9 @@ const proposedOf = (item, labels) => item.proposed.filter((label) => labels.incl
 
 const toggled = (labels, label) =>
   (labels.includes(label) ? labels.filter((one) => one !== label) : [...labels, label]);
+
+/** A picture, which is another one after it was replaced. */
+const keyOf = ({ id, sha256 }) => `${id} ${sha256}`;
 
 /** `set`: the label set; `onNew` adds a label to it, or is null. */
 export function Asked({ place, set, review, onNew }) {
@@ -32,15 +37,23 @@ export function Asked({ place, set, review, onNew }) {
   const isMany = set.kind === "many";
   const isLong = isLongSet(labels);
   const proposed = item ? proposedOf(item, labels) : [];
-  const [picked, setPicked] = useState({ item: null, labels: [] });  // of kind many, in place of what is proposed
-  const chosen = picked.item === item ? picked.labels : proposed;
-  const answer = (some) => {
-    if (item) review.answer(some);
+  const [picked, setPicked] = useState({ key: null, labels: [] });  // of kind many, in place of what is proposed
+  const chosen = item && picked.key === keyOf(item) ? picked.labels.filter((one) => labels.includes(one)) : proposed;
+  const [looks, setLooks] = useState({});  // "shown" or "missing", by picture
+  const noteLook = (one, look) => setLooks((known) => ({ ...known, [keyOf(one)]: look }));
+  const look = item && looks[keyOf(item)];
+  const askedAt = useMemo(() => performance.now(), [item && keyOf(item)]);
+  // nobody answers what is not to be seen, but for a click where there is nothing to see
+  const answer = (some, isClick) => {
+    if (look === "shown" || (look === "missing" && isClick)) review.answer(some);
     if (panel.current.contains(document.activeElement)) stage.current?.focus({ preventScroll: true });
   };
-  const choose = (label) => {
-    if (label === null || !isMany) answer(label === null ? [] : [label]);
-    else setPicked({ item, labels: toggled(chosen, label) });
+  const choose = (label, isClick) => {
+    if (label === null || !isMany) answer(label === null ? [] : [label], isClick);
+    else setPicked({ key: keyOf(item), labels: toggled(chosen, label) });
+  };
+  const leaveOutDoubleClick = (event) => {  // its second click is meant for the picture before
+    if (event.detail > 1 && performance.now() - askedAt < DOUBLE_CLICK_MS) event.stopPropagation();
   };
   const undo = () => {
     const answer = review.undo();
@@ -48,14 +61,18 @@ export function Asked({ place, set, review, onNew }) {
     if (answer && !isShown) toast(`Taken back: ${plural(answer.items.length, "answer")}`);
   };
   useKeys(panel, (event) => {
-    const { key, ctrlKey, metaKey } = event;
-    const isUndo = key === "z" && (ctrlKey || metaKey || !isLong);
-    if (isUndo) undo();
-    else if (ctrlKey || metaKey || !item) return;
-    else if (key === " ") answer(chosen);
-    else if (key === "ArrowRight") review.skip();
-    else return;
+    const { ctrlKey, metaKey, shiftKey } = event;
+    const isCommand = ctrlKey || metaKey;
+    const isUndo = event.key.toLowerCase() === "z" && (isCommand ? !shiftKey : !isLong);
+    const work = {
+      " ": item && (() => answer(chosen)),
+      ArrowRight: item && (() => review.skip()),
+      ArrowLeft: () => review.goBack(),
+    };
+    const run = isUndo ? undo : !isCommand && work[event.key];
+    if (!run) return;
     event.preventDefault();
+    if (!event.repeat) run();
   });
   const buttons = html`
     <p class="row review-steps">
@@ -69,18 +86,20 @@ export function Asked({ place, set, review, onNew }) {
       </button>
     </p>`;
   return html`
-    <div class="asked" ref=${panel}>
+    <div class="asked" ref=${panel} onClickCapture=${leaveOutDoubleClick}>
       <p class="unseen" role="status">${item && `${nameOf(item)}: ${proposed.join(", ") || "none of these"}?`}</p>
       ${item ? html`
         <div class="asked-picture">
           <div class="asked-stage" tabindex="-1" ref=${stage}>
             ${review.items.slice(0, 1 + N_PREPARED).map((one, i) => html`
-              <${Large} key=${one.id} collection=${place.collection} item=${one} isShown=${i === 0}/>`)}
+              <${Large} key=${keyOf(one)} collection=${place.collection} item=${one} isShown=${i === 0}
+                onLook=${noteLook}/>`)}
           </div>
           <${Next} collection=${place.collection} items=${review.items.slice(1, 1 + N_NEXT)}/>
         </div>
         <div class="asked-side">
-          <${Confirm} item=${item} chosen=${chosen} isMany=${isMany} onConfirm=${() => answer(chosen)}/>
+          <${Confirm} item=${item} chosen=${chosen} isMany=${isMany} look=${look}
+            onConfirm=${() => answer(chosen, true)}/>
           <${Choices} labels=${labels} chosen=${chosen} onChoose=${choose} onNew=${onNew} scope=${panel}/>
           ${buttons}
           <${Keys} isMany=${isMany} isLong=${isLong}/>
@@ -90,7 +109,7 @@ export function Asked({ place, set, review, onNew }) {
 }
 
 /** What Space says, as a button. */
-function Confirm({ item, chosen, isMany, onConfirm }) {
+function Confirm({ item, chosen, isMany, look, onConfirm }) {
   const text = chosen.join(", ") || "None of these";
   const isProposal = chosen.length === 1 && item.proposed[0] === chosen[0];
   const verb = isMany ? "Save" : "Confirm";
@@ -100,16 +119,21 @@ function Confirm({ item, chosen, isMany, onConfirm }) {
       ${by}${item.none && item.proposed.length > 0 && "; perhaps none of these fits"}${" "}
       ${item.drawn && html`<span class="tag" title=${DRAWN}>drawn at random</span>`}
     </p>
-    <button type="button" class="strong confirm" aria-keyshortcuts="Space" onClick=${onConfirm}>
-      <span><span class="unseen">${verb}: </span>${text}</span>
+    ${look === "missing" && html`
+      <p class="notice" role="status">The picture cannot be shown: skip it, or answer with a click.</p>`}
+    <button type="button" class="strong confirm" aria-keyshortcuts="Space" disabled=${!look} onClick=${onConfirm}>
+      <span title=${text}><span class="unseen">${verb}: </span>${text}</span>
       ${isProposal && html`<span class="score">${percent(item.score)}</span>`}
       <kbd aria-hidden="true">Space</kbd>
     </button>`;
 }
 
-/** The next pictures are there already, unseen. */
-function Large({ collection, item: { id }, isShown }) {
+/** The next pictures are there already, unseen. `onLook(item, look)` tells whether a picture can be seen. */
+function Large({ collection, item, isShown, onLook }) {
+  const { id } = item;
   const [image, setImage] = useState(null);
+  const isKept = image?.kept ?? true;
+  useEffect(() => { if (!isKept) onLook(item, "missing"); }, [isKept]);
   useEffect(() => {
     const controller = new AbortController();
     client.getImage(collection, id, { signal: controller.signal }).then(setImage, () => {});
@@ -118,7 +142,8 @@ function Large({ collection, item: { id }, isShown }) {
   const name = nameOf(image ?? { id });
   return html`
     <figure hidden=${!isShown}>
-      <${Original} collection=${collection} image=${image} id=${id} name=${name}/>
+      <${Original} collection=${collection} image=${image} id=${id} name=${name}
+        onLoad=${() => onLook(item, "shown")} onMissing=${() => onLook(item, "missing")}/>
       <figcaption>${name}</figcaption>
     </figure>`;
 }
@@ -158,7 +183,7 @@ const Keys = ({ isMany, isLong }) => html`
         <dd>${isMany ? "presses a label, or takes it back" : "gives that label"}</dd></div>
       ${isLong && html`<div><dt>letters</dt><dd>find a label, Enter gives the first one</dd></div>`}
       <div><dt><kbd>0</kbd>${!isLong && html` or <kbd>N</kbd>`}</dt><dd>none of these</dd></div>
-      <div><dt><kbd>→</kbd></dt><dd>skips the picture</dd></div>
+      <div><dt><kbd>→</kbd></dt><dd>skips the picture; <kbd>←</kbd> goes back to it</dd></div>
       <div><dt>${!isLong && html`<kbd>Z</kbd> or `}<kbd>Ctrl</kbd>+<kbd>Z</kbd></dt>
         <dd>takes the last answer back</dd></div>
     </dl>

@@ -10,8 +10,8 @@ const MAX_SHOWN = 60;  // of the others, those that are typed are found
 export const isLongSet = (labels) => labels.length > N_KEYS;
 
 /**
- * `chosen` are pressed. `onChoose` receives a label, or null for "none of these". `onNew` adds a label to the set, or
- * is null. `scope` is a reference to the element whose keys count.
+ * `chosen` are pressed. `onChoose` receives a label, or null for "none of these", and whether it was clicked. `onNew`
+ * adds a label to the set, or is null. `scope` is a reference to the element whose keys count.
  */
 export function Choices({ labels, chosen, onChoose, onNew, scope }) {
   const [typed, setTyped] = useState("");
@@ -20,19 +20,19 @@ export function Choices({ labels, chosen, onChoose, onNew, scope }) {
   const wanted = typed.trim().toLowerCase();
   const found = isLong && wanted ? labels.filter((label) => label.toLowerCase().includes(wanted)) : labels;
   const shown = found.slice(0, MAX_SHOWN);
-  const choose = (label) => {
+  const choose = (label, isClick = false) => {
     setTyped("");
-    onChoose(label);
+    onChoose(label, isClick);
   };
   useKeys(scope, (event) => {
-    const { key } = event;
     if (event.ctrlKey || event.metaKey) return;
+    const key = event.key.toLowerCase();
     const nth = /^[1-9]$/.test(key) ? shown[key - 1] : undefined;
-    if (nth !== undefined) choose(nth);
-    else if (key === "0" || (key === "n" && !isLong)) choose(null);
-    else if (isLong && /^\p{L}$/u.test(key)) return input.current.focus();  // where it is typed
-    else return;
+    const isNone = key === "0" || (key === "n" && !isLong);
+    if (isLong && /^\p{L}$/u.test(key)) return input.current.focus();  // where it is typed
+    if (nth === undefined && !isNone) return;
     event.preventDefault();
+    if (!event.repeat) choose(isNone ? null : nth);
   });
   const isNew = wanted && !labels.some((label) => label.toLowerCase() === wanted);
   const add = () => {
@@ -56,12 +56,12 @@ export function Choices({ labels, chosen, onChoose, onNew, scope }) {
       ${shown.map((label, i) => html`
         <li key=${label}>
           <button type="button" class="choice-button" aria-pressed=${String(chosen.includes(label))}
-            aria-keyshortcuts=${i < N_KEYS ? i + 1 : undefined} onClick=${() => choose(label)}>
+            aria-keyshortcuts=${i < N_KEYS ? i + 1 : undefined} title=${label} onClick=${() => choose(label, true)}>
             <span>${label}</span>${i < N_KEYS && html`<kbd aria-hidden="true">${i + 1}</kbd>`}
           </button>
         </li>`)}
       <li key="">
-        <button type="button" class="choice-button none" aria-keyshortcuts="0" onClick=${() => choose(null)}>
+        <button type="button" class="choice-button none" aria-keyshortcuts="0" onClick=${() => choose(null, true)}>
           <span>None of these</span><kbd aria-hidden="true">0</kbd>
         </button>
       </li>

@@ -118,7 +118,7 @@ function Column({ place, label, n, version, open, selection }) {
   return html`
     <section class="column" ref=${root} aria-label=${labelName(label)}>
       <header>
-        <h3>${labelName(label)}</h3>
+        <h3 title=${labelName(label)}>${labelName(label)}</h3>
         <span class="status">${count(n)}</span>
         <span class="spring"></span>
         ${n > 0 && html`<a href=${find} aria-label="Search in ${labelName(label)}">Search</a>`}

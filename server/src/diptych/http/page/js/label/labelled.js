@@ -2,31 +2,41 @@
 
 import { addressOf, goTo } from "../address.js";
 import { percent } from "../format.js";
-import { html, useRef, useState } from "../html.js";
+import { html, useEffect, useRef, useState } from "../html.js";
 import { useKeys } from "../parts/keys.js";
-import { may } from "../server.js";
+import { callerName, may } from "../server.js";
 import { deleteWithUndo } from "../search/deleting.js";
 import { PictureDialog } from "../search/picture.js";
 import { paramsOfParts } from "../search/query.js";
-import { give, takeBack } from "./answers.js";
+import { useStore } from "../store.js";
+import { answers, give, takeBack } from "./answers.js";
 import { Choices } from "./choices.js";
+import { readLabelled } from "./stored.js";
 
 /** `items` are the pictures of the column. */
 export function LabelledDialog({ place, set, item, items, onNew, onClose }) {
   const [id, setId] = useState(item.id);
-  const [said, setSaid] = useState(new Map());  // id -> {labels, answer}
-  const shown = items.find((one) => one.id === id) ?? { id, labels: [], proposed: [], verdict: null };
-  const labels = said.get(id)?.labels ?? shown.labels;
+  const [said, setSaid] = useState([]);  // answers, the newest last
+  const [read, setRead] = useState(null);  // the picture as it is labelled now
+  const { touched } = useStore(answers);
+  useEffect(() => {
+    const controller = new AbortController();
+    readLabelled(place, id, controller.signal).then(setRead, () => {});
+    return () => controller.abort();
+  }, [id, touched]);
+  const known = read?.id === id ? read : items.find((one) => one.id === id);
+  const shown = known ?? { id, labels: [], proposed: [], verdict: null };
+  const last = said.findLast(({ items: [one] }) => one.id === id);
+  const labels = last?.labels ?? shown.labels;
   const say = (next) => {
-    const verdict = said.has(id) ? {} : shown.verdict;
-    const answer = give(place, [{ ...shown, labels, verdict }], next);
-    setSaid(new Map([...said, [id, { labels: next, answer }]]));
+    if (last?.labels.join("\n") === next.join("\n")) return;
+    const verdict = last ? { labels: last.labels, by: callerName() } : shown.verdict;
+    setSaid([...said, give(place, [{ ...shown, labels, verdict }], next)]);
   };
   const undo = () => {
-    const { answer } = said.get(id) ?? {};
-    if (!answer) return;
-    takeBack(place, answer);
-    setSaid(new Map([...said].filter(([key]) => key !== id)));
+    if (!last) return;
+    takeBack(place, last);
+    setSaid(said.filter((one) => one !== last));
   };
   const find = (parts) => goTo(addressOf("search", { collection: place.collection, ...paramsOfParts(parts) }));
   return html`
@@ -34,7 +44,7 @@ export function LabelledDialog({ place, set, item, items, onNew, onClose }) {
       filter=${null} open=${setId} onParts=${find} onChanged=${() => {}}
       remove=${(some) => deleteWithUndo(place.collection, some)}
       onClose=${onClose}>
-      <${Labels} key=${id} item=${shown} labels=${labels} isSaid=${said.has(id)} set=${set} say=${say} undo=${undo}
+      <${Labels} key=${id} item=${shown} labels=${labels} isSaid=${Boolean(last)} set=${set} say=${say} undo=${undo}
         onNew=${onNew}/>
     <//>`;
 }
@@ -43,9 +53,9 @@ function Labels({ item, labels, isSaid, set, say, undo, onNew }) {
   const section = useRef(null);
   const names = set.labels.map(({ label }) => label);
   useKeys(section, (event) => {
-    if (event.key !== "z") return;
+    if (event.key.toLowerCase() !== "z") return;
     event.preventDefault();
-    undo();
+    if (!event.repeat) undo();
   });
   const choose = (label) => {
     if (label === null || set.kind === "one") say(label === null ? [] : [label]);

@@ -74,7 +74,8 @@ export function Goal({ place, report, touched }) {
     <div class="goal">
       <p>
         <span id="reviewed">${count(done)}</span> of${" "}
-        <input type="number" min="1" aria-label="Goal" title="The goal" value=${aim} onChange=${change}/>${" "}
+        <input type="number" min="1" aria-label="Goal" title="The goal" value=${aim} onChange=${change}
+          onKeyDown=${({ key, target }) => { if (key === "Enter") target.blur(); }}/>${" "}
         reviewed${done >= aim && aim > 0 && ": the goal is reached"}
         <span class="status">${agreementText(report)}</span>
       </p>
@@ -132,7 +133,7 @@ export function Agreement({ report }) {
             ${confusions.map(({ label, proposed, n }) => html`
               <li key=${`${label}\n${proposed}`}>
                 <span class="number">${count(n)}</span>${" "}
-                ${label === null ? "without a label" : `of ${label}`} proposed as ${proposed ?? "none of these"}
+                ${label ?? "none of these"}, proposed as ${proposed ?? "none of these"}
               </li>`)}
           </ul>`}`}
       <p class="status">${thresholdText(report)}</p>
@@ -141,7 +142,7 @@ export function Agreement({ report }) {
 
 function thresholdText({ precision, threshold }) {
   const { min_score: least, fitted_on: n, precision: right } = threshold;
-  const text = `Pictures that score below ${least.toFixed(2)} have no label`;
+  const text = least ? `Pictures that score below ${least.toFixed(2)} have no label` : "Every picture has a label";
   if (!precision) return least ? `${text}.` : "";
   const wanted = `${percent(precision, 1)} are wanted`;
   if (!n) return `${text}. ${wanted} to be right: the score is fitted once 20 that are drawn at random are reviewed.`;

@@ -3,21 +3,24 @@
 import { useEffect, useMemo, useRef, useState } from "../html.js";
 import { client, isAbort, isPassing, noteAway, noteModel, served } from "../server.js";
 import { useStore } from "../store.js";
-import { answeredIds, answers, give, takeBack } from "./answers.js";
+import { answers, give, now, storedTimes, takeBack } from "./answers.js";
 
 const PAGE = 20;
 const MAX_PAGE = 100;
 const AHEAD = 8;  // further ones are read before these are answered
 const RETRY_MS = 2000;
+const EMPTY_MS = 5000;  // pictures may be added, or replaced, and others may withdraw what they said
 
 class Review {
   items = [];
   problem = null;
-  skipped = new Set();
+  skipped = new Map();  // id -> picture, the newest last
   #place;
   #onChange;
   #reading = null;
   #readAgain = false;
+  #isQuiet = false;
+  #model = null;
   #timer = 0;
 
   constructor(place, onChange) {
@@ -30,7 +33,7 @@ class Review {
   }
 
   get isReading() {
-    return this.#reading !== null;
+    return this.#reading !== null && !this.#isQuiet;
   }
 
   answer(labels) {
@@ -39,8 +42,18 @@ class Review {
   }
 
   skip() {
-    this.skipped.add(this.items.shift().id);
+    const item = this.items.shift();
+    this.skipped.set(item.id, item);
     this.readAhead();
+  }
+
+  /** Ask about the picture that was skipped last. */
+  goBack() {
+    const item = [...this.skipped.values()].at(-1);
+    if (!item) return;
+    this.skipped.delete(item.id);
+    this.items = [item, ...this.items];
+    this.#onChange();
   }
 
   askSkipped() {
@@ -51,15 +64,18 @@ class Review {
   /** Take the newest answer back and ask about its picture again; returns the answer, or null. */
   undo() {
     const answer = takeBack(this.#place);
-    if (answer) this.items = [...answer.items.slice(0, 1).filter(({ verdict }) => !verdict), ...this.items];
+    const asked = answer?.items.slice(0, 1).filter(({ verdict }) => !verdict) ?? [];
+    const others = this.items.filter(({ id }) => asked.every((item) => item.id !== id));
+    this.items = [...asked.map((item) => ({ ...item, since: now() })), ...others];
     this.#onChange();
     return answer;
   }
 
   /** Pictures are also answered in the columns. */
   leaveOutAnswered() {
-    const answered = answeredIds(this.#place);
-    if (this.items.some(({ id }) => answered.has(id))) this.items = this.items.filter(({ id }) => !answered.has(id));
+    const times = storedTimes(this.#place);
+    const isLeft = ({ id, since }) => !(times.get(id) > since);
+    if (!this.items.every(isLeft)) this.items = this.items.filter(isLeft);
   }
 
   /** The server proposes others once an answer is stored, such as pictures that are like the one that was reviewed. */
@@ -68,8 +84,13 @@ class Review {
     if (this.items.length < AHEAD) this.read();
   }
 
-  /** Read more; `anew`: the proposals of those that are here may be others now. */
-  async read({ anew = false } = {}) {
+  /** Read anew if another version than that of the proposals serves by now. */
+  noteVersion(model) {
+    if (this.#model && this.#model !== JSON.stringify(model)) this.read({ anew: true });
+  }
+
+  /** Read more; `anew`: the proposals of those that are here may be others now; `isQuiet`: nobody waits for them. */
+  async read({ anew = false, isQuiet = false } = {}) {
     if (this.#reading && !anew) {
       this.#readAgain = true;
       return;
@@ -78,14 +99,17 @@ class Review {
     const reading = new AbortController();
     this.#reading = reading;
     this.#readAgain = false;
+    this.#isQuiet = isQuiet;
     this.problem = null;
     const { collection, set } = this.#place;
     const { length: nWaiting } = answers.get().waiting;
+    const since = now();
     const limit = Math.min(MAX_PAGE, PAGE + this.items.length + this.skipped.size + nWaiting);
     try {
       const { images, model } = await client.labelProposals(collection, set, { limit, signal: reading.signal });
       noteModel(model);
-      this.#take(images, anew);
+      const version = JSON.stringify(model);
+      this.#take(images.map((item) => ({ ...item, since })), anew || version !== this.#model, version);
     } catch (problem) {
       if (isAbort(problem) || reading.signal.aborted) return;
       this.problem = noteAway(problem);
@@ -94,13 +118,17 @@ class Review {
     this.#reading = null;
     this.#onChange();
     if (this.#readAgain && !this.problem) this.read();
+    else if (!this.current && !this.problem) this.#timer = setTimeout(() => this.read({ isQuiet: true }), EMPTY_MS);
   }
 
   /** The one that is shown stays where it is, also with another proposal. */
-  #take(images, anew) {
-    const answered = answeredIds(this.#place);
-    const found = images.filter(({ id }) => !answered.has(id) && !this.skipped.has(id));
-    const kept = anew ? this.items.slice(0, 1) : this.items;
+  #take(images, anew, version) {
+    const times = storedTimes(this.#place);
+    const found = images.filter(({ id, since }) => !(times.get(id) > since) && !this.skipped.has(id));
+    const isOther = this.#model !== null && version !== this.#model;  // what it proposed does not hold any more
+    const shown = this.items.slice(0, 1).filter(({ id }) => !isOther || found.some((item) => item.id === id));
+    this.#model = version;
+    const kept = anew ? shown : this.items;
     const byId = new Map(found.map((item) => [item.id, item]));
     const known = anew ? kept.map((item) => byId.get(item.id) ?? item) : kept;
     this.items = [...known, ...found.filter(({ id }) => !kept.some((item) => item.id === id))];
@@ -113,14 +141,15 @@ class Review {
   }
 }
 
-/** The review of a set; its proposals are read anew for each revision. */
-export function useReview(collection, set, revision) {
+/** The review of a set; its proposals are read anew for each `revision`, and each `model` that serves. */
+export function useReview(collection, set, revision, model) {
   const [, redraw] = useState(0);
   const review = useMemo(() => new Review({ collection, set }, () => redraw((n) => n + 1)), [collection, set]);
-  const { touched } = useStore(answers);
+  const { touched, nSurprises } = useStore(answers);
   const { state } = useStore(served);
   review.leaveOutAnswered();
-  useEffect(() => { review.read({ anew: true }); }, [review, revision]);
+  useEffect(() => { review.read({ anew: true }); }, [review, revision, nSurprises]);
+  useEffect(() => { if (model) review.noteVersion(model); }, [review, JSON.stringify(model)]);
   const known = useRef(touched);
   useEffect(() => {
     if (known.current !== touched) review.readAhead();

@@ -1,7 +1,7 @@
 /** A form that defines a label set, or changes one. */
 
 import { plural } from "../format.js";
-import { html, useState } from "../html.js";
+import { html, useRef, useState } from "../html.js";
 import { Confirm, Dialog } from "../parts/dialog.js";
 import { Problem } from "../parts/problem.js";
 import { toast } from "../parts/toasts.js";
@@ -16,6 +16,38 @@ const EXAMPLE = "cat | kitten\ndog | puppy\nrocket | spaceship\nflower";
 export function labelsOf(text) {
   const lines = text.split(/\r?\n/).map((line) => line.split("|").map((part) => part.trim()).filter(Boolean));
   return lines.filter((parts) => parts.length).map(([label, ...words]) => ({ label, words }));
+}
+
+/** One text stands twice, as the server compares them; or null. */
+export function problemOf(labels) {
+  const known = new Map();
+  for (const { label, words } of labels) {
+    for (const text of [label, ...words]) {
+      const key = text.normalize("NFC").toLowerCase();
+      if (known.has(key)) {
+        const other = known.get(key) === text ? "" : `, as “${known.get(key)}”`;
+        return { title: "A label stands twice", detail: `“${text}” stands twice${other}. Leave one out.` };
+      }
+      known.set(key, text);
+    }
+  }
+  return null;
+}
+
+/** A set as it is now. */
+export async function readSet(collection, name) {
+  const found = (await client.labelSets(collection)).find((set) => set.name === name);
+  if (!found) throw { title: "No such label set", detail: `The set “${name}” was deleted.` };
+  return found;
+}
+
+/** "added dog, and removed cat" */
+export function nameChanges(before, now) {
+  const missing = (some, others) => some.labels.map(({ label }) => label)
+    .filter((label) => !others.labels.some((one) => one.label === label)).join(", ");
+  const [added, removed] = [missing(now, before), missing(before, now)];
+  const changes = [added && `added ${added}`, removed && `removed ${removed}`].filter(Boolean);
+  return changes.join(", and ") || "changed other words or settings";
 }
 
 const linesOf = (labels) => labels.map(({ label, words }) => [label, ...words].join(" | ")).join("\n");
@@ -40,7 +72,7 @@ export function SetDialog({ collection, set, names, onDone, onClose }) {
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
   const [isDeleting, setDeleting] = useState(false);
-  const [definition, setDefinition] = useState(null);  // that a conflict is about
+  const [known, setKnown] = useState(set);  // as it was when it was last looked at
   const run = async (work) => {
     setBusy(true);
     setProblem(null);
@@ -49,9 +81,22 @@ export function SetDialog({ collection, set, names, onDone, onClose }) {
       setBusy(false);
     });
   };
-  const put = (name, next, drops) => run(async () => {
-    setDefinition(next);
-    await putSet(collection, name, next, drops);
+  const agreed = useRef(null);  // what the person was told before they said that verdicts may be dropped
+  const checkUnchanged = async () => {
+    const now = await readSet(collection, set.name);
+    if (now.revision === known.revision) return;
+    setKnown(now);
+    const title = "Somebody else changed the set meanwhile";
+    throw { title, detail: `They ${nameChanges(known, now)}. “Change” replaces it by what is here.` };
+  };
+  const put = (name, next, agreement) => run(async () => {
+    const twice = problemOf(next.labels);
+    if (twice) throw twice;
+    if (set) await checkUnchanged();
+    await putSet(collection, name, next).catch((error) => {
+      if (error.status !== CONFLICT || error.detail !== agreement) throw error;
+      return putSet(collection, name, next, true);  // as many are dropped as the person agreed to
+    });
     onDone(name);
   });
   const checkName = ({ target }) => target.setCustomValidity(names.includes(target.value) ? "The name is taken" : "");
@@ -59,14 +104,16 @@ export function SetDialog({ collection, set, names, onDone, onClose }) {
     event.preventDefault();
     const { name, labels, kind, precision } = Object.fromEntries(new FormData(event.target));
     const percents = precision === "" ? null : Number(precision);
-    put(set?.name ?? name, { ...set, labels: labelsOf(labels), kind, precision: percents && percents / 100 });
+    const next = { ...known, labels: labelsOf(labels), kind, precision: percents && percents / 100 };
+    put(set?.name ?? name, next, agreed.current);
+    agreed.current = null;
   };
   const remove = () => run(async () => {
     setDeleting(false);
     await client.dropLabelSet(collection, set.name);
     onDone(null);
   });
-  const isConflict = problem?.status === CONFLICT && definition && set;
+  const isConflict = problem?.status === CONFLICT && set;
   if (isDeleting) {
     return html`
       <${Confirm} title="Delete “${set.name}”?" action="Delete it" onConfirm=${remove}
@@ -107,9 +154,9 @@ export function SetDialog({ collection, set, names, onDone, onClose }) {
           ? html`
             <div class="problem" role="alert">
               <strong>Some verdicts do not fit</strong>
-              <p>${problem.detail}</p>
+              <p>${problem.detail.replace(/, or send drop_verdicts.*/s, ", or drop them")}.</p>
               <button type="button" class="quiet danger" disabled=${busy}
-                onClick=${() => put(set.name, definition, true)}>
+                onClick=${({ target }) => { agreed.current = problem.detail; target.form.requestSubmit(); }}>
                 Change the set, and drop them
               </button>
             </div>`

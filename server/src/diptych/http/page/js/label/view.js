@@ -8,16 +8,16 @@ import { Problem } from "../parts/problem.js";
 import { saveFile } from "../parts/save.js";
 import { toast } from "../parts/toasts.js";
 import { shownCollection, useCollections } from "../collections/chosen.js";
-import { client, isAbort, isPassing, isReadOnly, may, noteAway } from "../server.js";
+import { client, isAbort, isPassing, isReadOnly, may, noteAway, served } from "../server.js";
 import { CollectionChooser, NoSuchCollection, usePassing } from "../search/view.js";
 import { useStore } from "../store.js";
-import { answers, countWaiting, leaveOut, send } from "./answers.js";
+import { answers, isOfOtherKey, isSent, leaveOut, sendAgain } from "./answers.js";
 import { Asked } from "./asked.js";
 import { Columns } from "./columns.js";
 import { LabelledDialog } from "./labelled.js";
 import { Agreement, Goal, useReport } from "./report.js";
 import { useReview } from "./review.js";
-import { putSet, SetDialog } from "./sets.js";
+import { nameChanges, problemOf, putSet, readSet, SetDialog } from "./sets.js";
 
 const CONFLICT = 409;
 
@@ -43,6 +43,12 @@ function Sets({ collection: { name: collection, n_images: nImages }, asked }) {
     return () => controller.abort();
   }, [collection, asked]);
   usePassing(problem, () => read());
+  const { nSurprises } = useStore(answers);
+  const known = useRef(nSurprises);
+  useEffect(() => {
+    if (known.current !== nSurprises) read();
+    known.current = nSurprises;
+  }, [nSurprises]);
   const set = asked ? sets?.find(({ name }) => name === asked) : sets?.[0];
   const done = async (name) => {
     setEditing(null);
@@ -70,6 +76,7 @@ function Sets({ collection: { name: collection, n_images: nImages }, asked }) {
           New<span class="wordy"> set</span>
         </button>`}
     </div>
+    <${Unsent}/>
     ${problem && html`<${Unavailable} problem=${problem} retry=${() => read()}/>`}
     ${!sets && !problem && html`<div class="empty"><${Spinner} label="Reading the label sets"/></div>`}
     ${sets?.length === 0 && html`<${NoSet} nImages=${nImages} make=${() => setEditing("new")}/>`}
@@ -123,7 +130,7 @@ const readerText = () => (isReadOnly()
 function OneSet({ collection, set, nImages, onChanged }) {
   const place = { collection, set: set.name };
   const { report, touched, problem, read } = useReport(collection, set.name);
-  const review = useReview(collection, set.name, set.revision);
+  const review = useReview(collection, set.name, set.revision, report?.model);
   const [opened, setOpened] = useState(null);  // {id, items}
   const revision = useRef(set.revision);
   useEffect(() => {
@@ -131,10 +138,18 @@ function OneSet({ collection, set, nImages, onChanged }) {
     revision.current = set.revision;
   }, [set.revision, nImages]);
   const addLabel = async (label) => {
-    await putSet(collection, set.name, { ...set, labels: [...set.labels, { label, words: [] }] }).then(
-      () => { toast(`“${label}” is a label now`); onChanged(); },
-      (error) => toast(`“${label}” is no label yet: ${error.detail || error.title}`),
-    );
+    try {
+      const found = await readSet(collection, set.name);  // somebody else may have changed it
+      const labels = [...found.labels, { label, words: [] }];
+      const problem = problemOf(labels);
+      if (problem) throw problem;
+      await putSet(collection, set.name, { ...found, labels });
+      const changes = found.revision === set.revision ? "" : `; somebody else ${nameChanges(set, found)}`;
+      toast(`“${label}” is a label now${changes}`);
+    } catch (error) {
+      toast(`“${label}” is no label yet: ${error.detail || error.title}`);
+    }
+    onChanged();
   };
   const isReviewer = may("write");
   const columns = useMemo(() => report && html`
@@ -145,7 +160,7 @@ function OneSet({ collection, set, nImages, onChanged }) {
   return html`
     <section class="panel review" aria-label="Review">
       <${Goal} place=${place} report=${report} touched=${touched}/>
-      <${Unsent} place=${place}/>
+      <${Note}/>
       ${isReviewer
         ? html`<${Asked} place=${place} set=${set} review=${review} onNew=${addLabel}/>`
         : html`<p class="notice">${readerText()}</p>`}
@@ -158,21 +173,52 @@ function OneSet({ collection, set, nImages, onChanged }) {
         onClose=${() => setOpened(null)}/>`}`;
 }
 
-/** Answers that the server has not stored, and whose word was replaced. */
-function Unsent({ place }) {
-  const { problem, note } = useStore(answers);
-  const n = countWaiting(place);
-  if (!problem || !n) return note && html`<p class="notice" role="status">${note}</p>`;
+/** Whose word was replaced, or stands. */
+function Note() {
+  const { note } = useStore(answers);
+  return note && html`<p class="notice" role="status">${note}</p>`;
+}
+
+/** Answers that the server has not stored: it is away, or refuses them, or they are of another key. */
+function Unsent() {
+  const { problem, waiting } = useStore(answers);
+  useStore(served);
+  const away = problem ? waiting.filter(isSent) : [];
+  const refused = waiting.filter((one) => one.refused && !isOfOtherKey(one));
+  const others = waiting.filter(isOfOtherKey);
+  const reasons = [...new Set(refused.map((one) => one.refused))];
   return html`
-    <div class="problem" role="alert">
-      <strong>${plural(n, "answer")} not stored yet</strong>
-      <p>${problem.detail || problem.title}${isPassing(problem) && ". They are kept, and sent again by themselves."}</p>
-      <p class="row">
-        <button type="button" class="quiet" onClick=${send}>Send again</button>
-        ${!isPassing(problem) && html`
-          <button type="button" class="quiet danger" onClick=${leaveOut}>Leave the first out</button>`}
-      </p>
-    </div>`;
+    ${away.length > 0 && html`
+      <div class="problem" role="alert">
+        <strong>${plural(away.length, "answer")} not stored yet</strong>
+        <p>${problem.detail || problem.title}</p>
+        <p>They are kept, and sent again by themselves.</p>
+      </div>`}
+    ${refused.length > 0 && html`
+      <div class="problem" role="alert">
+        <strong>${plural(refused.length, "answer")} refused, and set aside</strong>
+        ${reasons.map((reason) => html`
+          <p key=${reason}>${describe(refused.filter((one) => one.refused === reason))}: ${reason}</p>`)}
+        <p class="row">
+          <button type="button" class="quiet" onClick=${sendAgain}>Send again</button>
+          <button type="button" class="quiet danger" onClick=${() => leaveOut(refused)}>Leave out</button>
+        </p>
+      </div>`}
+    ${others.length > 0 && html`
+      <div class="problem" role="alert">
+        <strong>${plural(others.length, "answer")} of another key</strong>
+        <p>They were given with the key “${others[0].owner}”, and are sent when this tab has it again.</p>
+        <p class="row">
+          <button type="button" class="quiet danger" onClick=${() => leaveOut(others)}>Leave out</button>
+        </p>
+      </div>`}`;
+}
+
+/** "p3: sport" or "4 answers". */
+function describe(some) {
+  const [{ set, items, labels, undoes }] = some;
+  if (some.length > 1 || undoes || items.length > 1) return `${plural(some.length, "answer")} about “${set}”`;
+  return `${items[0].id}: ${labels.join(", ") || "none of these"} (in “${set}”)`;
 }
 
 function Exports({ place: { collection, set } }) {

@@ -3,8 +3,11 @@
 import { html, useEffect, useState } from "../html.js";
 import { pictureAddress, pictureInMemory, served } from "../server.js";
 
-/** An <img> of a picture. Where a key is needed, it is fetched with it and shown from memory. */
-export function Picture({ collection, id, original = false, alt = "", ...attributes }) {
+/**
+ * An <img> of a picture. Where a key is needed, it is fetched with it and shown from memory. `onMissing` is called if
+ * it cannot be shown.
+ */
+export function Picture({ collection, id, original = false, alt = "", onMissing, ...attributes }) {
   const address = pictureAddress(collection, id, original);  // at once: many tiles are drawn in one frame
   const [inMemory, setInMemory] = useState(null);
   const [missing, setMissing] = useState(false);
@@ -27,6 +30,7 @@ export function Picture({ collection, id, original = false, alt = "", ...attribu
   }, [collection, id, original]);
   useEffect(() => {
     if (!missing) return undefined;
+    onMissing?.();
     let was = served.get().state;
     return served.subscribe(() => {  // the server may have been away
       const { state } = served.get();

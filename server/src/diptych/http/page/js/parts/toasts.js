@@ -16,10 +16,15 @@ export function toast(text, { action = null, shownMs = SHOWN_MS } = {}) {
   return remove;
 }
 
+/** Ctrl+Z does not run what older messages offer: something newer can be taken back. */
+export function unbindUndo() {
+  toasts.set({ list: toasts.get().list.map((one) => ({ ...one, isUnbound: true })) });
+}
+
 /** The newest message that offers something; texts have an undo of their own. */
 function undo(event) {
   if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.target.closest?.("input, textarea")) return;
-  const newest = toasts.get().list.findLast(({ action }) => action);
+  const newest = toasts.get().list.findLast(({ action, isUnbound }) => action && !isUnbound);
   if (!newest) return;
   event.preventDefault();
   newest.remove();

@@ -121,12 +121,15 @@ export function PictureDialog({
     </dialog>`;
 }
 
-/** The file as it was added; where none is kept, a note. The thumbnail stands in until it is there. */
-export function Original({ collection, image, id, name }) {
+/**
+ * The file as it was added; where none is kept, a note. The thumbnail stands in until it is there; `attributes` are
+ * those of both.
+ */
+export function Original({ collection, image, id, name, ...attributes }) {
   if (image && !image.kept) return html`<p class="notice">No file of this picture is kept, only its vector.</p>`;
   return image
-    ? html`<${Picture} collection=${collection} id=${id} original alt=${name}/>`
-    : html`<${Picture} collection=${collection} id=${id} alt=${name} class="stand-in"/>`;
+    ? html`<${Picture} collection=${collection} id=${id} original alt=${name} ...${attributes}/>`
+    : html`<${Picture} collection=${collection} id=${id} alt=${name} class="stand-in" ...${attributes}/>`;
 }
 
 function Match({ hit }) {
