@@ -53,9 +53,9 @@ def show_no_label_set(page: Page) -> None:
 
 def show_review(page: Page) -> None:
     page.locator(".keys summary").click()
-    page.keyboard.press("1")
-    page.keyboard.press("Control+z")
-    page.keyboard.press("1")
+    for key in ("1", "Control+z", "1"):
+        expect(page.locator(".confirm")).to_be_enabled()
+        page.keyboard.press(key)
     page.get_by_text("How right is it?").click()
     expect(page.get_by_role("region", name="Agreement by label")).to_be_visible()
     page.get_by_role("button", name="Select").click()
@@ -71,7 +71,7 @@ def show_labelled_picture(page: Page) -> None:
 
 def show_refused_answers(page: Page) -> None:
     page.route("**/verdicts", lambda route: route.fulfill(status=500, json={"title": "Sorry"}))
-    expect(page.locator(".confirm")).to_be_visible()
+    expect(page.locator(".confirm")).to_be_enabled()
     page.keyboard.press("1")
     expect(page.get_by_role("alert")).to_be_visible()
 

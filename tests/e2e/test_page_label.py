@@ -71,6 +71,12 @@ def press(page: Page, key: str) -> str:
     return before
 
 
+def wait_until_sent(page: Page) -> None:
+    """No answer, and nothing that was taken back, is kept by the tab any more."""
+    while page.evaluate("sessionStorage['diptych.answers']") not in {None, "[]"}:
+        page.wait_for_timeout(20)
+
+
 def verdicts(client: Client, name: str = "kind") -> dict[str, tuple[str, ...]]:
     images = client.labelled_images("default", name).images
     return {image.id: tuple(image.labels) for image in images if image.verdict}
@@ -123,7 +129,7 @@ def test_review_by_keys_confirms_corrects_skips_and_undoes(opened: Page, client:
     opened.keyboard.press("Control+z")
     expect(asked(opened)).to_have_text(taken_back)
     expect(opened.locator("#reviewed")).to_have_text(str(len(said)))
-    opened.wait_for_load_state("networkidle")
+    wait_until_sent(opened)
     assert skipped not in said
     assert verdicts(client) == said
     assert report(client).accuracy.n == 1  # every fifth is drawn at random
@@ -215,7 +221,7 @@ def test_answers_that_could_not_be_sent_are_kept_and_sent_later(opened: Page, cl
     opened.get_by_role("link", name="Label").click()
     expect(opened.locator("#reviewed")).to_have_text("2")
     expect(opened.get_by_role("alert")).to_have_count(0)
-    opened.wait_for_load_state("networkidle")
+    wait_until_sent(opened)
     assert set(verdicts(client)) == said
 
 
@@ -283,7 +289,7 @@ def test_set_of_many_labels_is_toggled_and_a_long_one_is_typed_into(
     expect(pressed).to_have_count(n - 2)
     shown = press(opened, "Space")
     expect(opened.locator("#reviewed")).to_have_text("2")
-    opened.wait_for_load_state("networkidle")
+    wait_until_sent(opened)
     assert set(verdicts(client, "long")[shown]) == set(labels) - {"red", "house"}
     client.drop_label_set("default", "long")
 
@@ -359,7 +365,7 @@ def test_held_key_and_a_double_click_are_one_answer(opened: Page, client: Client
     opened.locator(".confirm").dblclick()
     expect(asked(opened)).not_to_have_text(third)
     expect(opened.locator("#reviewed")).to_have_text("3")
-    opened.wait_for_load_state("networkidle")
+    wait_until_sent(opened)
     assert set(verdicts(client)) == {first, second, third}
 
 
@@ -383,7 +389,7 @@ def test_picture_that_is_not_shown_is_answered_by_a_click_alone(
     assert asked(page).inner_text() == shown
     page.get_by_role("button", name="green", exact=True).click()
     expect(page.locator("#reviewed")).to_have_text("1")
-    page.wait_for_load_state("networkidle")
+    wait_until_sent(page)
     assert verdicts(client) == {shown: ("green",)}
     client.drop_label_set("default", "kind")
 
@@ -408,14 +414,14 @@ def test_answer_whose_response_was_lost_is_taken_back_before_and_after_it_is_sen
     expect(opened.get_by_role("alert")).to_have_count(0)
     opened.keyboard.press("z")
     expect(asked(opened)).to_have_text(sent_again)
-    opened.wait_for_load_state("networkidle")
+    wait_until_sent(opened)
     assert verdicts(client) == {}
     lose_responses(opened, 1)
     press(opened, "1")
     expect(opened.get_by_role("alert")).to_contain_text("1 answer not stored yet")
     opened.keyboard.press("z")
     expect(opened.get_by_role("alert")).to_have_count(0)
-    opened.wait_for_load_state("networkidle")
+    wait_until_sent(opened)
     assert verdicts(client) == {}
 
 
@@ -426,7 +432,7 @@ def test_undo_of_an_answer_on_its_way_holds_when_the_tab_is_loaded_anew(opened: 
     opened.unroute("**/verdicts")
     with opened.expect_response(lambda response: response.request.method == "DELETE"):
         opened.reload()
-    opened.wait_for_load_state("networkidle")
+    wait_until_sent(opened)
     assert verdicts(client) == {}
 
 
@@ -448,7 +454,7 @@ def test_ctrl_z_takes_back_the_newest_answer(opened: Page, client: Client) -> No
     single = press(opened, "2")
     opened.keyboard.press("Control+z")
     expect(asked(opened)).to_have_text(single)
-    opened.wait_for_load_state("networkidle")
+    wait_until_sent(opened)
     assert set(verdicts(client)) == {selected}
 
 
@@ -456,14 +462,15 @@ def test_refused_answer_is_set_aside_and_the_others_are_stored(opened: Page, cli
     see(opened)
     client.put_label_set("default", "kind", ["red", "green"])
     refused = press(opened, "3")
-    expect(opened.get_by_role("alert")).to_contain_text(f"{refused}: blue (in “kind”)")
+    aside = opened.get_by_role("alert").filter(has_text="1 answer refused, and set aside")
+    expect(aside).to_contain_text(f"{refused}: blue (in “kind”)")
     expect(opened.get_by_role("button", name="blue", exact=True)).to_have_count(0)
     stored = press(opened, "1")
     expect(opened.locator("#reviewed")).to_have_text("1")
-    opened.wait_for_load_state("networkidle")
+    aside.get_by_role("button", name="Leave out").click()
+    expect(aside).to_have_count(0)
+    wait_until_sent(opened)
     assert verdicts(client) == {stored: ("red",)}
-    opened.get_by_role("button", name="Leave out").click()
-    expect(opened.get_by_role("alert")).to_have_count(0)
 
 
 def test_label_is_added_to_what_somebody_else_has_made_of_the_set(opened: Page, client: Client) -> None:

@@ -19,7 +19,7 @@ const QUIET_MS = 500;  // after the last answer
 export function useReport(collection, set) {
   const [found, setFound] = useState({ report: null, touched: {} });
   const [problem, setProblem] = useState(null);
-  const { touched } = useStore(answers);
+  const { touched, nSurprises } = useStore(answers);
   const timer = useRef(0);
   const reading = useRef(null);
   const read = async () => {
@@ -44,7 +44,7 @@ export function useReport(collection, set) {
     else timer.current = setTimeout(read, QUIET_MS);
     isFirst.current = false;
     return () => clearTimeout(timer.current);
-  }, [touched]);
+  }, [touched, nSurprises]);
   useEffect(() => () => reading.current?.abort(), []);
   usePassing(problem, read);
   return { ...found, problem, read };
