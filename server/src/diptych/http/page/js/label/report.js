@@ -1,6 +1,6 @@
 /** How far a review has come, and how right the model is. */
 
-import { count, percent } from "../format.js";
+import { count, percent, plural } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { Progress } from "../parts/busy.js";
 import { client, isAbort, noteAway, noteModel } from "../server.js";
@@ -99,7 +99,7 @@ export function Agreement({ report }) {
   return html`
     <details class="panel agreement">
       <summary>How right is it?</summary>
-      ${!agreement.n && html`<p class="status">Nobody has reviewed a picture yet.</p>`}
+      ${!report.n_reviewed && html`<p class="status">Nobody has reviewed a picture yet.</p>`}
       ${agreement.n > 0 && html`
         <p class="status">
           The uncertain pictures are reviewed first, so the model is right more often than “of those reviewed” says.
@@ -133,11 +133,18 @@ export function Agreement({ report }) {
             ${confusions.map(({ label, proposed, n }) => html`
               <li key=${`${label}\n${proposed}`}>
                 <span class="number">${count(n)}</span>${" "}
-                ${label ?? "none of these"}, proposed as ${proposed ?? "none of these"}
+                ${label ?? "none of these"}, ${proposed === null ? "no label proposed" : `proposed as ${proposed}`}
               </li>`)}
           </ul>`}`}
-      <p class="status">${thresholdText(report)}</p>
+      <p class="status">${thresholdText(report)} ${leftOutText(report)}</p>
     </details>`;
+}
+
+function leftOutText({ agreement, n_lapsed: nLapsed }) {
+  const { n_unlabelled: nUnlabelled } = agreement;
+  const unlabelled = `${plural(nUnlabelled, "reviewed picture")} without a label of the model: not counted above.`;
+  const lapsed = `${plural(nLapsed, "answer")} about pictures that are gone or were replaced.`;
+  return [nUnlabelled && unlabelled, nLapsed && lapsed].filter(Boolean).join(" ");
 }
 
 function thresholdText({ precision, threshold }) {
