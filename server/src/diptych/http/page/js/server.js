@@ -75,15 +75,16 @@ export const isAbort = (error) => error?.kind === "aborted";
 export const isPassing = ({ status, kind }) => status === 503 || status === 429 || kind === "unreachable";
 
 /** The address of a picture for an <img>, or null where a key must be sent with the request: see `pictureInMemory`. */
-export function pictureAddress(collection, id, original) {
+export function pictureAddress(collection, id, original, size) {
   if (hasKey()) return null;
-  return original ? client.originalUrl(collection, id) : client.thumbnailUrl(collection, id);
+  return original ? client.originalUrl(collection, id) : client.thumbnailUrl(collection, id, { size });
 }
 
 /** Resolves to `{url, release}`: an address in memory, which `release` gives back. */
-export async function pictureInMemory(collection, id, original, signal) {
-  const reading = original ? client.original(collection, id, { signal }) : client.thumbnail(collection, id, { signal });
-  const blob = await reading;
+export async function pictureInMemory(collection, id, { original, size }, signal) {
+  const blob = await (original
+    ? client.original(collection, id, { signal })
+    : client.thumbnail(collection, id, { size, signal }));
   const url = URL.createObjectURL(blob);
   return { url, release: () => URL.revokeObjectURL(url) };
 }

@@ -11,11 +11,11 @@ const OVERSCAN_ROWS = 1;
 const leastTile = (width) => (width < 560 ? 100 : width < 1100 ? 128 : width < 1800 ? 150 : 210);
 
 /**
- * Where tiles are: `n` of them in rows, and a line of text in front of tile `line` (null: none).
- * Positions are in pixels from the top left of the grid.
+ * Where tiles are: `n` of them in rows, and a line of text in front of tile `line` (null: none). Tiles are `scale`
+ * times as large as usual. Positions are in pixels from the top left of the grid.
  */
-export function layoutOf(width, n, line) {
-  const columns = Math.max(2, Math.floor((width + GAP_PX) / (leastTile(width) + GAP_PX)));
+export function layoutOf(width, n, line, scale = 1) {
+  const columns = Math.max(scale > 1 ? 1 : 2, Math.floor((width + GAP_PX) / (scale * leastTile(width) + GAP_PX)));
   const side = (width - GAP_PX * (columns - 1)) / columns;
   const row = side + CAPTION_PX + GAP_PX;
   const before = line ?? n;
@@ -48,17 +48,20 @@ export function layoutOf(width, n, line) {
 export const isFocusLost = () => document.activeElement === document.body;
 
 /**
- * `n` tiles, of which `tile(i, props)` draws one (`props` place it). `need(end)` is called with the number of tiles
- * that are in sight or soon will be. `line` and `lineText`: see `layoutOf`. `focusAt` is `{index}` of the tile that
- * gets the focus if nothing has it, such as after the tile that had it was deleted; then `onFocused` is called.
+ * `n` tiles, of which `tile(i, props, side)` draws one of this width (`props` place it). `need(end)` is called with the
+ * number of tiles that are in sight or soon will be. `line`, `lineText` and `scale`: see `layoutOf`. `focusAt` is
+ * `{index}` of the tile that gets the focus if nothing has it, such as after the tile that had it was deleted; then
+ * `onFocused` is called.
  */
-export function Grid({ n, tile, need, label, line = null, lineText = "", busy = false, focusAt = null, onFocused }) {
+export function Grid({
+  n, tile, need, label, line = null, lineText = "", scale = 1, busy = false, focusAt = null, onFocused,
+}) {
   const list = useRef(null);
   const [width, setWidth] = useState(0);
   const [[first, end], setRange] = useState([0, 0]);
   const [current, setCurrent] = useState(0);
   const focusNext = useRef(null);
-  const layout = layoutOf(width || 1, n, line);
+  const layout = layoutOf(width || 1, n, line, scale);
   const latest = useRef(null);
   latest.current = { layout, need, n };
 
@@ -89,7 +92,7 @@ export function Grid({ n, tile, need, label, line = null, lineText = "", busy = 
       removeEventListener("resize", soon);
     };
   }, []);
-  useLayoutEffect(look, [n, line, width]);
+  useLayoutEffect(look, [n, line, width, scale]);
   /** The tile is drawn already, or will be once the page has scrolled to it. */
   const giveFocus = () => {
     if (focusNext.current === null) return;
@@ -139,7 +142,7 @@ export function Grid({ n, tile, need, label, line = null, lineText = "", busy = 
     const { x, y } = layout.position(i);
     const { side } = layout;
     const style = { transform: `translate(${x}px, ${y}px)`, width: `${side}px`, height: `${side + CAPTION_PX}px` };
-    inSight.push(tile(i, { "data-index": i, style, tabindex: i === tabbable ? 0 : -1 }));
+    inSight.push(tile(i, { "data-index": i, style, tabindex: i === tabbable ? 0 : -1 }, side));
   }
   return html`
     <ul class="grid" ref=${list} aria-label=${label} aria-busy=${busy} style=${{ height: `${layout.height}px` }}

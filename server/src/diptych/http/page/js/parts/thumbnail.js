@@ -4,11 +4,11 @@ import { html, useEffect, useState } from "../html.js";
 import { pictureAddress, pictureInMemory, served } from "../server.js";
 
 /**
- * An <img> of a picture. Where a key is needed, it is fetched with it and shown from memory. `onMissing` is called if
- * it cannot be shown.
+ * An <img> of a picture: the file if `original`, else a thumbnail of `size` pixels. Where a key is needed, it is
+ * fetched with it and shown from memory. `onMissing` is called if it cannot be shown.
  */
-export function Picture({ collection, id, original = false, alt = "", onMissing, ...attributes }) {
-  const address = pictureAddress(collection, id, original);  // at once: many tiles are drawn in one frame
+export function Picture({ collection, id, original = false, size, alt = "", onMissing, ...attributes }) {
+  const address = pictureAddress(collection, id, original, size);  // at once: many tiles are drawn in one frame
   const [inMemory, setInMemory] = useState(null);
   const [missing, setMissing] = useState(false);
   useEffect(() => {
@@ -16,7 +16,7 @@ export function Picture({ collection, id, original = false, alt = "", onMissing,
     if (address !== null) return undefined;
     const controller = new AbortController();
     let made = null;
-    pictureInMemory(collection, id, original, controller.signal).then(
+    pictureInMemory(collection, id, { original, size }, controller.signal).then(
       ({ url, release }) => {
         if (controller.signal.aborted) release();
         else { made = release; setInMemory(url); }
@@ -27,7 +27,7 @@ export function Picture({ collection, id, original = false, alt = "", onMissing,
       controller.abort();
       made?.();
     };
-  }, [collection, id, original]);
+  }, [collection, id, original, size]);
   useEffect(() => {
     if (!missing) return undefined;
     onMissing?.();
@@ -46,4 +46,37 @@ export function Picture({ collection, id, original = false, alt = "", onMissing,
   return html`<img alt=${alt} draggable=${false} decoding="async"
                    src=${address ?? inMemory ?? undefined} ...${attributes}
     onError=${() => setMissing(true)}/>`;
+}
+
+const fillings = new Map();  // pictures that were seen -> whether they fill their tile
+const EDGE_PX = 32;
+
+/**
+ * A thumbnail in a square: a photograph fills it, a drawing on white or transparent ground keeps a mount around it.
+ * It is shown once it is known which of both it is.
+ */
+export function Mounted({ collection, id, size }) {
+  const name = `${collection}/${id}`;
+  const [fills, setFills] = useState(fillings.get(name));
+  const onLoad = ({ target }) => {
+    if (fills !== undefined) return;
+    hasPlainGround(target).catch(() => true).then((isPlain) => {
+      fillings.set(name, !isPlain);
+      setFills(!isPlain);
+    });
+  };
+  const kind = fills === undefined ? "unseen-yet" : fills ? "fills" : "mounted";
+  return html`<${Picture} collection=${collection} id=${id} size=${size} class=${kind} onLoad=${onLoad}/>`;
+}
+
+/** Whether at least three corners of the picture are transparent or nearly white. The fourth may be drawn on. */
+async function hasPlainGround(image) {
+  const small = await createImageBitmap(image, { resizeWidth: EDGE_PX, resizeHeight: EDGE_PX });
+  const context = new OffscreenCanvas(EDGE_PX, EDGE_PX).getContext("2d", { willReadFrequently: true });
+  context.drawImage(small, 0, 0);
+  const { data } = context.getImageData(0, 0, EDGE_PX, EDGE_PX);
+  const last = EDGE_PX - 1;
+  const corners = [0, last, last * EDGE_PX, last * EDGE_PX + last].map((pixel) => data.subarray(4 * pixel));
+  const isPlain = ([red, green, blue, opacity]) => opacity < 250 || Math.min(red, green, blue) > 235;
+  return corners.filter(isPlain).length >= 3;
 }

@@ -3,7 +3,10 @@
 import { creditOf, fieldsWithWords, nameOf, percent, wordsIn } from "../format.js";
 import { addressOf, readAddress } from "../address.js";
 import { html } from "../html.js";
-import { Picture } from "../parts/thumbnail.js";
+import { Mounted } from "../parts/thumbnail.js";
+
+const THUMBNAILS_PX = [256, 512];  // larger ones the server offers, but no tile needs
+const SPARE = 1.2;  // of a photograph that fills its tile the shorter side counts
 
 /** "82 %", or where relevance is unknown the cosine. */
 const scoreOf = ({ relevance, cosine }) => {
@@ -11,7 +14,7 @@ const scoreOf = ({ relevance, cosine }) => {
   return cosine === undefined ? null : cosine.toFixed(2);
 };
 
-export function Tile({ item, place, poor, selection, open }) {
+export function Tile({ item, place, side, poor, selection, open }) {
   if (!item) return html`<li class="tile waiting" ...${place} tabindex=${undefined}></li>`;
   const name = nameOf(item);
   const score = scoreOf(item);
@@ -41,12 +44,15 @@ export function Tile({ item, place, poor, selection, open }) {
          role=${selection.active ? "checkbox" : undefined}
          aria-checked=${selection.active ? String(selected) : undefined}
          aria-label=${[name, words && `words in ${words}`, scored].filter(Boolean).join(", ")}>
-        <${Picture} collection=${item.collection} id=${item.id}/>
+        <${Mounted} collection=${item.collection} id=${item.id} size=${thumbnailFor(side)}/>
         ${!poor && html`<${Match} fields=${fieldsWithWords(item)} score=${byMeaning ? score : null}/>`}
         <span class="caption">${name}</span>
       </a>
     </li>`;
 }
+
+const thumbnailFor = (side) =>
+  THUMBNAILS_PX.find((size) => size >= SPARE * side * devicePixelRatio) ?? THUMBNAILS_PX.at(-1);
 
 /** "place city +2 · 82 %": the first field that carries the words, how many others do, and the score. */
 function Match({ fields: [first, ...others], score }) {

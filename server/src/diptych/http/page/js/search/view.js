@@ -23,6 +23,7 @@ import { SelectionBar, useSelection } from "./selection.js";
 import { deleteWithUndo, hidden, withoutHidden } from "./deleting.js";
 import { Suggestions } from "./suggestions.js";
 import { Tile } from "./tile.js";
+import { TileSize, useTileScale } from "./tile_size.js";
 
 const PAGE = 100;
 const BROWSE_PAGE = 500;
@@ -104,6 +105,7 @@ function Search({ collection, params }) {
   };
   const setParts = (next, options) => changeParams({ ...paramsOfParts(next), picture: null }, options);
   const setOnly = (next) => changeParams({ only: paramOfChosen(next) }, { replace: true });
+  const scale = useTileScale();
   const [showPoor, setShowPoor] = useState(false);
   useEffect(() => { setShowPoor(false); window.scrollTo({ top: 0 }); }, [key]);
 
@@ -144,6 +146,7 @@ function Search({ collection, params }) {
           ${items && statusText({ results, isSearch, total, nFit, nothingFits, filter })}
         </p>
         <span class="spring"></span>
+        ${shown.length > 0 && html`<${TileSize}/>`}
         ${shown.length > 0 && selection.Toggle}
         <${AddButton} target=${addable(collection)}/>
       </div>
@@ -167,10 +170,10 @@ function Search({ collection, params }) {
         <${Grid} n=${known} label=${isSearch ? "Pictures, best match first" : "Pictures"} busy=${stale}
           line=${isSearch && nFit < shown.length ? nFit : null}
           lineText=${nFit ? "Less relevant" : "The nearest pictures"}
-          need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
-          tile=${(i, place) => html`
-            <${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} poor=${isSearch && i >= nFit}
-              selection=${selection} open=${openPicture}/>`}/>
+          scale=${scale} need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
+          tile=${(i, place, side) => html`
+            <${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} side=${side}
+              poor=${isSearch && i >= nFit} selection=${selection} open=${openPicture}/>`}/>
         <${Credits} items=${shown}/>`}
       ${opened && html`
         <${PictureDialog} collection=${name} id=${opened} items=${items ?? []} isSearch=${isSearch}

@@ -1,0 +1,83 @@
+"""How the search view shows pictures: photographs fill their tiles, and a slider makes all of them larger."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Page, expect
+
+from diptych_client import Client
+from support.browser import Watched
+from support.pictures import encoded, noise
+from support.server import RunningServer
+
+pytestmark = pytest.mark.browser
+COLLECTION = "tiles"
+
+
+def drawing(mode: str) -> bytes:
+    """A disc on white ground, or on none, that touches one corner."""
+    image = Image.new(mode, (64, 48), (255, 255, 255, 0)[: len(mode)])
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((10, 8, 54, 40), fill="red")
+    draw.rectangle((0, 0, 6, 6), fill="blue")
+    return encoded(image)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collection(gallery_server: RunningServer) -> Iterator[None]:
+    pictures = {
+        "0-photograph": noise(0, size=(90, 60)),
+        "1-on-white": drawing("RGB"),
+        "2-transparent": drawing("RGBA"),
+    }
+    with Client(gallery_server.url) as client:
+        client.create_collection(COLLECTION)
+        client.add(list(pictures.values()), ids=list(pictures), collection=COLLECTION)
+        yield
+        client.drop_collection(COLLECTION)
+
+
+@pytest.fixture
+def opened(new_page: Callable[..., Watched], gallery_server: RunningServer) -> Iterator[Page]:
+    watched = new_page()
+    watched.page.goto(f"{gallery_server.url}/#/search?collection={COLLECTION}")
+    expect(watched.page.locator(".tile a").first).to_be_visible()
+    yield watched.page
+    assert watched.complaints == []
+
+
+def share_of_tile(page: Page, name: str) -> float:
+    """How much of the square the picture itself covers, of either side the lesser."""
+    image = page.locator(".tile", has_text=name).locator("img")
+    expect(image).to_have_css("opacity", "1")
+    return float(
+        image.evaluate(
+            """image => {
+              const { paddingLeft, width, objectFit } = getComputedStyle(image);
+              const inner = (parseFloat(width) - 2 * parseFloat(paddingLeft)) / parseFloat(width);
+              const { naturalWidth: w, naturalHeight: h } = image;
+              return objectFit === "cover" ? inner : (inner * Math.min(w, h)) / Math.max(w, h);
+            }"""
+        )
+    )
+
+
+def test_photograph_fills_its_tile_and_a_drawing_keeps_its_mount(opened: Page) -> None:
+    assert share_of_tile(opened, "0-photograph") == 1
+    assert share_of_tile(opened, "1-on-white") < 0.7
+    assert share_of_tile(opened, "2-transparent") < 0.7
+
+
+def test_size_of_the_tiles_is_remembered(opened: Page) -> None:
+    def width() -> float:
+        box = opened.locator(".tile a").first.bounding_box()
+        assert box is not None
+        return box["width"]
+
+    usual = width()
+    opened.get_by_label("Size of the pictures").fill("4")
+    assert width() > 1.5 * usual
+    opened.reload()
+    expect(opened.get_by_label("Size of the pictures")).to_have_value("4")
+    assert width() > 1.5 * usual
