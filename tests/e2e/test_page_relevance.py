@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from diptych_client import Client
 from support.browser import Watched
@@ -56,6 +56,16 @@ def look_for(page: Page, words: str) -> None:
     page.press("#query", "Enter")
 
 
+def percent_of(tile: Locator) -> int:
+    return int(tile.locator(".match").inner_text().split("·")[-1].removesuffix("%"))
+
+
+def length_of_strength(page: Page, index: int) -> float:
+    """The filled part of the line below a picture, in percent."""
+    line = page.locator(f".tile[data-index='{index}'] .strength")
+    return float(line.evaluate("line => parseFloat(getComputedStyle(line).getPropertyValue('--share'))"))
+
+
 def test_hits_that_fit_show_their_relevance_and_a_line_ends_them(page: Page) -> None:
     expect(page.locator(".match")).to_have_count(0)  # of pictures that nobody searched for
     look_for(page, "red")
@@ -63,8 +73,10 @@ def test_hits_that_fit_show_their_relevance_and_a_line_ends_them(page: Page) -> 
     first = page.locator(".tile[data-index='0']")
     expect(first.locator(".caption")).to_have_text("red")
     expect(first.locator(".match")).to_have_text(re.compile(r"^id · \d+ %$"))
+    assert length_of_strength(page, 0) == pytest.approx(percent_of(first), abs=0.6)
     expect(page.locator(".grid-line")).to_have_text("Less relevant")
     expect(page.locator(".tile.poor")).to_have_count(1 + N_NOISE)
+    expect(page.locator(".strength")).to_have_count(1)
     line, poor = page.locator(".grid-line").bounding_box(), page.locator(".tile.poor").first.bounding_box()
     assert line is not None
     assert poor is not None
@@ -74,6 +86,7 @@ def test_hits_that_fit_show_their_relevance_and_a_line_ends_them(page: Page) -> 
 def test_a_query_that_nothing_fits_says_so_and_shows_the_nearest_on_request(page: Page) -> None:
     look_for(page, "green")
     expect(page.locator(".empty")).to_contain_text("Nothing here fits")
+    expect(page.locator(".empty")).to_contain_text("Try other words")
     expect(page.locator(".tile")).to_have_count(0)
     expect(page.locator(".nearest img")).to_have_count(6)
     page.get_by_role("button", name="Show them all").click()
@@ -82,6 +95,24 @@ def test_a_query_that_nothing_fits_says_so_and_shows_the_nearest_on_request(page
     look_for(page, "blue")
     expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures may fit")
     expect(page.locator(".tile .caption").first).to_have_text("blue")
+
+
+@pytest.mark.parametrize(
+    ("relevance", "status"), [(0.13, "Probably none of 8 pictures"), (0.94, "1 of 8 pictures may fit")]
+)
+def test_status_says_how_likely_the_best_hit_is(page: Page, relevance: float, status: str) -> None:
+    def judge(route: Route) -> None:
+        response = route.fetch()
+        answer = response.json()
+        for rank, hit in enumerate(answer["hits"]):
+            hit.update(relevance=relevance if rank == 0 else 0.01, matched_fields=[])
+            hit["matched"] = ["meaning"] if rank == 0 else []
+        route.fulfill(response=response, json=answer)
+
+    page.route("**/search", judge)
+    look_for(page, "submarine")
+    expect(page.locator("#find-status")).to_contain_text(status)
+    expect(page.get_by_text("Try other words")).to_have_count(int(relevance < 0.2))
 
 
 def test_a_hit_that_carries_the_word_is_first_and_names_the_field(page: Page) -> None:

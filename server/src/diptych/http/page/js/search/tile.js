@@ -46,6 +46,8 @@ export function Tile({ item, place, side, poor, selection, open }) {
          aria-label=${[name, words && `words in ${words}`, scored].filter(Boolean).join(", ")}>
         <${Mounted} collection=${item.collection} id=${item.id} size=${thumbnailFor(side)}/>
         ${!poor && html`<${Match} fields=${fieldsWithWords(item)} score=${byMeaning ? score : null}/>`}
+        ${!poor && judged && byMeaning && html`
+          <span class="strength" style=${{ "--share": `${100 * item.relevance}%` }}></span>`}
         <span class="caption">${name}</span>
       </a>
     </li>`;

@@ -32,6 +32,7 @@ const OPENED = { isPicture: true };
 const AHEAD = 20;  // further pictures are read before the arrow keys reach the last one
 const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
 const N_NEAREST = 6;
+const UNLIKELY = 0.2;  // relevance below which all hits together are hardly an answer
 const EMPTY_POLL_MS = 3000;
 
 /** Reads the pictures of a collection in the order of their ids. */
@@ -112,6 +113,8 @@ function Search({ collection, params }) {
   const nFit = items && isSearch ? countFitting(items) : null;
   const nothingFits = nFit === 0 && items.length > 0 && !showPoor;
   const shown = nothingFits || !items ? [] : items;
+  const isUnlikely = nFit > 0 && areUnlikely(items.slice(0, nFit));
+  const hint = asked.some(({ kind, weight }) => kind === "text" && weight > 0) && HINT;
   const nLeftOut = results ? results.items.length - shown.length : 0;
   const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - nLeftOut;
   const opened = params.get("picture");
@@ -143,7 +146,7 @@ function Search({ collection, params }) {
         <${CollectionChooser} name=${name}/>
         <${Filters} collection=${name} total=${total} parts=${asked} only=${only} onChange=${setOnly}/>
         <p id="find-status" class="status" role="status" tabindex="-1" ref=${status}>
-          ${items && statusText({ results, isSearch, total, nFit, nothingFits, filter })}
+          ${items && statusText({ results, isSearch, total, nFit, nothingFits, isUnlikely, filter })}
         </p>
         <span class="spring"></span>
         ${shown.length > 0 && html`<${TileSize}/>`}
@@ -165,7 +168,9 @@ function Search({ collection, params }) {
       ${total === 0 && !asks && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
       ${items?.length === 0 && results?.done && (asks || filter) && html`
         <${NothingFound} filter=${filter} clear=${() => setOnly({})}/>`}
-      ${nothingFits && html`<${NothingFits} items=${items} open=${openPicture} show=${() => setShowPoor(true)}/>`}
+      ${nothingFits && html`
+        <${NothingFits} items=${items} hint=${hint} open=${openPicture} show=${() => setShowPoor(true)}/>`}
+      ${isUnlikely && hint && html`<p class="hint">${hint}</p>`}
       ${shown.length > 0 && html`
         <${Grid} n=${known} label=${isSearch ? "Pictures, best match first" : "Pictures"} busy=${stale}
           line=${isSearch && nFit < shown.length ? nFit : null}
@@ -191,7 +196,14 @@ function countFitting(items) {
   return first < 0 ? items.length : first;
 }
 
-function statusText({ results, isSearch, total, nFit, nothingFits, filter }) {
+/** None carries the words, and none is likely to be meant. */
+const areUnlikely = (hits) =>
+  hits.every(({ matched, relevance }) =>
+    !matched.includes("words") && typeof relevance === "number" && relevance < UNLIKELY);
+
+const HINT = "Try other words, or an exact name: “great grey owl” in place of “owl”.";
+
+function statusText({ results, isSearch, total, nFit, nothingFits, isUnlikely, filter }) {
   const { about, items, done } = results ?? { about: {}, items: [], done: true };
   const all = plural(total, "picture");
   if (!isSearch) return filter ? `${plural(about.total ?? items.length, "picture")} of ${all}` : all;
@@ -202,6 +214,7 @@ function statusText({ results, isSearch, total, nFit, nothingFits, filter }) {
     about.truncated && ", the text was longer than the model reads",
     about.wordsIncomplete && ", words of names and metadata are still being indexed",
   ].filter(Boolean).join("");
+  if (isUnlikely) return `Probably none of ${all}, ${took}${read}`;
   if (nFit < items.length) return `${nFit || "None"} of ${all} may fit, ${took}${read}`;
   return `${done ? "" : "Best "}${items.length} of ${all}, ${took}${read}`;
 }
@@ -248,10 +261,11 @@ const Waiting = ({ problem }) => html`
   </div>`;
 
 /** The nearest pictures are small: they are a guess, not an answer. */
-const NothingFits = ({ items, open, show }) => html`
+const NothingFits = ({ items, hint, open, show }) => html`
   <div class="empty">
     <strong>Nothing here fits</strong>
     <p>No picture is likely to be what you mean. These are the nearest ones.</p>
+    ${hint && html`<p>${hint}</p>`}
     <ul class="strip nearest">
       ${items.slice(0, N_NEAREST).map((item) => html`
         <li key=${item.id}>
