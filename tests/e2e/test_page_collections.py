@@ -116,6 +116,23 @@ def test_duplicates_are_shown_side_by_side_and_deleted(new_page: OpenPage, serve
     expect(page.get_by_text("None: every picture is there once.")).to_be_visible()
 
 
+def test_collection_opens_with_its_pictures(new_page: OpenPage, server: RunningServer) -> None:
+    page = opened(new_page, server, "#/collections/gallery")
+    expect(page.locator(".samples img")).to_have_count(12)
+    add(server, "mine", "small.png", picture("blue", size=(30, 20)))
+    page.goto(f"{server.url}/#/collections/mine")
+    parts = [
+        page.locator(".samples"),
+        *(page.get_by_role("region", name=n) for n in ("Add pictures", "Facts")),
+    ]
+    for part in parts:
+        expect(part).to_be_visible()
+    tops = [part.evaluate("part => part.getBoundingClientRect().top") for part in parts]
+    assert tops == sorted(tops)
+    page.locator(".samples").click()
+    expect(page.locator("#collection")).to_have_value("mine")
+
+
 @pytest.mark.long
 def test_collection_that_no_version_serves_says_why_and_offers_no_adding(
     new_page: OpenPage, tiny_repo: Path, tmp_path: Path

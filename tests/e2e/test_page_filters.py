@@ -25,6 +25,8 @@ def metadata_of(i: int) -> dict[str, object]:
         "kind": kind,
         "room": ROOMS[i % 2],
         "height": i,
+        "taken_at": f"2024-{1 + i:02}-15T10:00:00",
+        "owner": "all of them have the same",
         "camera": {"make": f"make {i % 3}", "mm": 10 * i},
     }
 
@@ -72,6 +74,30 @@ def test_counts_are_of_what_the_other_fields_let_pass(opened: Page, words: str) 
     expect_counts(opened, "kind", plan=3, drawing=2, photograph=1)
     expect_counts(opened, "room", attic=3, hall=3)
     expect(opened.locator(".tile")).to_have_count(3)
+
+
+def test_filters_are_of_fields_that_tell_pictures_apart(opened: Page) -> None:
+    opened.locator(".filters summary").click()
+    expect(opened.locator(".filter-fields legend")).to_have_text(
+        ["camera.make", "camera.mm", "height", "kind", "room", "taken_at"]
+    )
+    columns = opened.locator(".filter-fields > fieldset").evaluate_all(
+        "fields => new Set(fields.map((field) => field.getBoundingClientRect().left)).size"
+    )
+    assert columns == 3
+
+
+def test_dates_filter_from_a_day_to_a_day(opened: Page) -> None:
+    opened.locator(".filters summary").click()
+    taken = opened.get_by_role("group", name="taken_at")
+    taken.get_by_label("from").fill("2024-03-15")
+    taken.get_by_label("to").fill("2024-05-15")
+    expect(opened.locator(".tile .caption")).to_have_text(["noise-2", "noise-3", "noise-4"])
+    opened.reload()
+    opened.locator(".filters summary").click()
+    expect(taken.get_by_label("from")).to_have_value("2024-03-15")
+    taken.get_by_label("from").fill("")
+    expect(opened.locator(".tile")).to_have_count(5)
 
 
 def test_link_to_a_filtered_search_searches_once(

@@ -30,8 +30,36 @@ def opened(new_page: Callable[..., Watched], server: RunningServer) -> Page:
     page.goto(f"{server.url}/#/status")
     page.get_by_label("API key").fill(KEY)
     page.keyboard.press("Enter")
-    expect(page.locator(".chart")).to_have_count(8)
+    expect(page.locator(".chart", has_text="Memory")).to_be_visible()
     return page
+
+
+@pytest.mark.parametrize(
+    ("code", "headline", "trouble"),
+    [("503", "All is well", None), ("500", "Something needs a look", "15 requests failed by an error")],
+)
+def test_summary_comes_first_and_counts_no_503_as_an_error(
+    opened: Page, code: str, headline: str, trouble: str | None
+) -> None:
+    metrics = f'diptych_requests_total{{route="/search",code="{code}"}} 15\n'
+    opened.route("**/metrics", lambda route: route.fulfill(body=metrics, content_type="text/plain"))
+    summary = opened.get_by_role("region", name="Summary")
+    expect(summary).to_contain_text("15 requests")
+    expect(summary.get_by_role("status")).to_have_text(headline)
+    expect(summary.locator(".troubles")).to_have_count(int(trouble is not None))
+    if trouble:
+        expect(summary.locator(".troubles")).to_contain_text(trouble)
+    expect(summary).to_contain_text("tiny version 1, fp32")
+    expect(summary).to_contain_text("manage models and keys")
+    top, chart = summary.bounding_box(), opened.locator(".chart").first.bounding_box()
+    assert top is not None
+    assert chart is not None
+    assert top["y"] < chart["y"]
+
+
+def test_chart_appears_once_it_has_a_figure(opened: Page) -> None:
+    expect(opened.locator(".chart")).not_to_have_count(0)
+    expect(opened.locator(".chart polyline")).to_have_count(opened.locator(".chart").count())
 
 
 def test_figures_follow_the_work_of_the_server(opened: Page, server: RunningServer) -> None:
@@ -47,7 +75,8 @@ def test_figures_follow_the_work_of_the_server(opened: Page, server: RunningServ
 
 def test_jobs_are_listed_with_what_failed(opened: Page, server: RunningServer) -> None:
     jobs = opened.get_by_role("region", name="Jobs")
-    expect(jobs).to_contain_text("None.")
+    expect(opened.get_by_text("at work onnothing")).to_be_visible()
+    expect(jobs).to_have_count(0)
     images = [("image", tiny_png(i)) for i in range(10, 18)] + [("image", b"no picture")]
     url = f"{server.url}/collections/default/images"
     assert httpx.post(url, files=images, headers={"X-API-Key": KEY}).status_code == 202

@@ -12,7 +12,10 @@ import { AddButton, AddingBar, addPictures } from "./adding_bar.js";
 import { picturesIn } from "./dropped.js";
 import { Duplicates } from "./duplicates.js";
 import { addable } from "./chosen.js";
+import { Samples } from "./samples.js";
 import { NAME, State } from "./state.js";
+
+const N_SAMPLES = 12;
 
 export function CollectionDetail({ name, collections }) {
   const collection = collections.find((one) => one.name === name);
@@ -43,25 +46,28 @@ export function CollectionDetail({ name, collections }) {
     }}>
       <div class="view-head">
         <h2><a href=${addressOf("collections")}>Collections</a> / ${name}</h2>
-        <${State} collection=${collection}/>
+        ${collection.state !== "ready" && html`<${State} collection=${collection}/>`}
+        <span class="status">${plural(collection.n_images, "picture")}</span>
         <span class="spring"></span>
         <a class="quiet button" href=${addressOf("search", { collection: name })}>Search</a>
       </div>
       <${AddingBar}/>
+      ${collection.n_images > 0 && html`
+        <${Samples} name=${name} nImages=${collection.n_images} n=${N_SAMPLES} rows="one-row"/>`}
       ${adds && html`
         <section class=${dragging ? "panel dragging" : "panel"} aria-label="Add pictures">
           <div class="drop">
-            <strong>Drop a folder here</strong>
-            <span>or pictures; what is there already is not added twice</span>
+            <strong>Drop pictures or a folder here</strong>
+            <span>what is there already is not added twice</span>
+            <p class="row">
+              <${AddButton} target=${name}/>
+              <${FolderButton} target=${name}/>
+            </p>
           </div>
-          <p class="row">
-            <${AddButton} target=${name}/>
-            <${FolderButton} target=${name}/>
-          </p>
         </section>`}
-      <${Facts} collection=${collection}/>
       <${Fields} name=${name} nImages=${collection.n_images}/>
       <${Duplicates} name=${name} nImages=${collection.n_images}/>
+      <${Facts} collection=${collection}/>
       ${writes && html`<${Settings} collection=${collection}/>`}
     </div>`;
 }
@@ -111,6 +117,7 @@ function Facts({ collection }) {
   ];
   return html`
     <section class="panel" aria-label="Facts">
+      <h3>Facts</h3>
       ${(reason || stays) && html`<p class="notice">${[reason, stays].filter(Boolean).join("; ")}</p>`}
       ${rollout && html`
         <p>

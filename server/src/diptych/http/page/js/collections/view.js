@@ -1,36 +1,21 @@
 /** The collections view: all of them, or one with what can be done to it. */
 
 import { addressOf, goTo } from "../address.js";
-import { bytes, count, plural } from "../format.js";
+import { count, plural } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { Progress } from "../parts/busy.js";
 import { Dialog } from "../parts/dialog.js";
 import { Problem } from "../parts/problem.js";
-import { Picture } from "../parts/thumbnail.js";
 import { client, may, noteAway, readCollections } from "../server.js";
 import { AddingBar } from "./adding_bar.js";
 import { useCollections } from "./chosen.js";
 import { CollectionDetail } from "./detail.js";
+import { Samples } from "./samples.js";
 import { NAME, State } from "./state.js";
 
 const POLL_MS = 3000;
 
-const N_SAMPLES = 4;
-
-/** A few of its pictures. */
-function Samples({ name, nImages }) {
-  const [images, setImages] = useState([]);
-  useEffect(() => {
-    const controller = new AbortController();
-    client.listImages(name, { limit: N_SAMPLES, signal: controller.signal })
-      .then((page) => setImages(page.images), () => {});
-    return () => controller.abort();
-  }, [name, nImages]);
-  return html`
-    <a class="samples" href=${addressOf("search", { collection: name })} aria-label="Search ${name}" tabindex="-1">
-      ${images.filter(({ kept }) => kept).map(({ id }) => html`<${Picture} key=${id} collection=${name} id=${id}/>`)}
-    </a>`;
-}
+const N_SAMPLES = 6;
 
 export function CollectionsView({ rest }) {
   const collections = useCollections();
@@ -65,22 +50,17 @@ function All({ collections }) {
 }
 
 function Card({ collection }) {
-  const { name, n_images: n, n_embedded: embedded, kept_bytes: kept, memory_bytes: memory } = collection;
-  const { model, vectors, rollout } = collection;
+  const { name, n_images: n, n_embedded: embedded, rollout, state } = collection;
   return html`
     <li class="panel card">
-      <${Samples} name=${name} nImages=${n}/>
+      <${Samples} name=${name} nImages=${n} n=${N_SAMPLES} rows="two-rows"/>
       <h3><a href=${addressOf(["collections", name])}>${name}</a></h3>
-      <${State} collection=${collection}/>
+      ${state !== "ready" && html`<${State} collection=${collection}/>`}
       <p class="big">${count(n)} <span>${n === 1 ? "picture" : "pictures"}</span></p>
       ${embedded < n && html`<p class="status">${count(embedded)} of them can be found</p>`}
       ${rollout && html`
         <p class="status">moving to ${rollout.model} ${rollout.version}, ${rollout.precision}</p>
         <${Progress} done=${rollout.n_embedded} total=${rollout.n_images} label="Embedded pictures of ${name}"/>`}
-      <p class="status">
-        ${bytes(kept)} of files, ${bytes(memory)} in memory<br/>
-        ${vectors ? `${vectors.name} ${vectors.version}, ${vectors.precision}` : model}
-      </p>
       <p class="row"><a class="quiet small button" href=${addressOf("search", { collection: name })}>Search</a></p>
     </li>`;
 }

@@ -22,6 +22,12 @@ export function Checkpoints() {
       <p class="status">
         Trained by others, and checked against the original when they are imported. Choose one to see its commands.
       </p>
+      <div class="commands">
+        <p>In a clone of diptych: import it and serve it.</p>
+        <${CodeBlock} code=${filled(commands.clone, chosen)} label="Command in a clone"/>
+        <p>Elsewhere: add it to the model repository, then activate it here.</p>
+        <${CodeBlock} code=${filled(commands.elsewhere, chosen)} label="Command elsewhere"/>
+      </div>
       <div class="table-frame">
         <table class="checkpoints">
           <thead>
@@ -29,9 +35,6 @@ export function Checkpoints() {
               <th scope="col">Checkpoint</th>
               <th scope="col" class="number">Finds, %</th>
               <th scope="col" class="number">GFLOP a picture</th>
-              <th scope="col" class="number">Parameters</th>
-              <th scope="col" class="number">Pixels</th>
-              <th scope="col" class="number">Embedding</th>
               <th scope="col">Languages</th>
               <th scope="col">Licence</th>
             </tr>
@@ -48,9 +51,6 @@ export function Checkpoints() {
                 </th>
                 <td class="number">${one.recall.toFixed(1)}</td>
                 <td class="number">${one.image_gflops.toFixed(1)}</td>
-                <td class="number">${one.parameters_m} M</td>
-                <td class="number">${one.image_size}</td>
-                <td class="number">${one.embed_dim}</td>
                 <td>${one.languages}</td>
                 <td>${one.licence}</td>
               </tr>`)}
@@ -58,11 +58,5 @@ export function Checkpoints() {
         </table>
       </div>
       <p class="status">Finds: ${recall}. GFLOP: of the image tower; the more, the slower.</p>
-      <div class="commands">
-        <p>In a clone of diptych: import it and serve it.</p>
-        <${CodeBlock} code=${filled(commands.clone, chosen)} label="Command in a clone"/>
-        <p>Elsewhere: add it to the model repository, then activate it here.</p>
-        <${CodeBlock} code=${filled(commands.elsewhere, chosen)} label="Command elsewhere"/>
-      </div>
     </section>`;
 }

@@ -14,7 +14,7 @@ import { Version } from "./version.js";
 const POLL_MS = 1500;
 
 export function ModelsView({ rest }) {
-  const { models } = useStore(served);
+  const { models, version: { model: serving } } = useStore(served);
   const [last, setLast] = useState(null);  // the last rollout, so that its end is seen
   const rollout = models?.rollout ?? null;
   const open = useRef(null);
@@ -42,7 +42,7 @@ export function ModelsView({ rest }) {
   }
   return html`
     <div class="view-head">
-      <h2>${plural(models?.models.length ?? 0, "model")}</h2>
+      <h2>${serving ? `${serving.name} version ${serving.version} serves` : "Models"}</h2>
       <span class="status">${POLICIES[models?.policy]}</span>
       <span class="spring"></span>
       ${models?.previous && may("admin") && html`

@@ -6,7 +6,7 @@ const WIDTH = 240;
 const HEIGHT = 56;
 const N_POINTS = 90;
 
-/** `points`: numbers, null where nothing is known. `text` writes one as people read it. */
+/** `points`: numbers, at least one; null where nothing is known. `text` writes one as people read it. */
 export function Chart({ title, points, text }) {
   const known = points.filter((value) => value !== null && value !== undefined);
   const highest = Math.max(...known, 0);
@@ -16,15 +16,15 @@ export function Chart({ title, points, text }) {
   const line = points
     .map((value, i) => (value === null || value === undefined ? null : `${x(i).toFixed(1)},${y(value).toFixed(1)}`))
     .filter(Boolean).join(" ");
-  const summary = newest === undefined ? "none yet" : `now ${text(newest)}, at most ${text(highest)}`;
+  const summary = `now ${text(newest)}, at most ${text(highest)}`;
   return html`
     <figure class="chart">
       <figcaption>${title}</figcaption>
-      <strong>${newest === undefined ? "none yet" : text(newest)}</strong>
+      <strong>${text(newest)}</strong>
       <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img"
            aria-label="${title}: ${summary}">
         ${line && html`<polyline points=${line} fill="none" vector-effect="non-scaling-stroke"/>`}
       </svg>
-      <span class="status">${known.length ? `at most ${text(highest)}` : ""}</span>
+      <span class="status">at most ${text(highest)}</span>
     </figure>`;
 }

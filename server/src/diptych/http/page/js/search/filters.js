@@ -9,18 +9,27 @@ import { areLabels } from "./query.js";
 
 const N_VALUES = 20;
 const MAX_SHOWN = 8;
+const MAX_COLUMNS = 3;
 const MIN_SHARED = 1.5;  // pictures for each value
 
 const tagged = createStore({ n: 0 });
 /** The metadata of some pictures has changed: the fields are read again. */
 export const noteTagged = () => tagged.set({ n: tagged.get().n + 1 });
 
-/** A field is worth a filter if pictures share its values, or if it is a number. */
-const isUseful = (field) =>
-  field.values.length > 0 && (field.n_distinct <= N_VALUES || isShared(field) || isRange(field));
+/**
+ * A field is worth a filter if it tells some of the `total` pictures from others: if pictures share its values, or if
+ * it is a number or a date.
+ */
+const isUseful = (total) => (field) =>
+  field.values.length > 0 && (field.n_distinct > 1 || field.n_images < total)
+  && (field.n_distinct <= N_VALUES || isShared(field) || isRange(field));
 /** Of many values, such as those of a camera, the most frequent ones are offered. */
 const isShared = ({ n_images: n, n_distinct: nDistinct }) => n >= MIN_SHARED * nDistinct;
-const isRange = ({ min, max, n_distinct: nDistinct }) => min !== null && min < max && nDistinct > MAX_SHOWN;
+const isRange = (field) => isNumeric(field) || isDate(field);
+const isNumeric = ({ min, max, n_distinct: nDistinct }) => min !== null && min < max && nDistinct > MAX_SHOWN;
+/** Days, or times of days, such as `exif.taken_at`. */
+export const isDate = ({ values, n_distinct: nDistinct }) =>
+  nDistinct > 1 && values.length > 0 && values.every(({ value }) => /^\d{4}-\d\d-\d\d(T|$)/.test(value));
 const asField = (name) => ({ name, values: [], n_distinct: 0, min: null, max: null });
 
 /** `total` pictures are in the collection, which is searched for `parts`; `only` are the chosen values. */
@@ -32,7 +41,7 @@ export function Filters({ collection, total, parts, only, onChange }) {
   useEffect(() => {
     const controller = new AbortController();
     client.fields(collection, { limit: N_VALUES, nested: true, signal: controller.signal }).then(
-      ({ fields: found }) => setFields(found.filter(isUseful)),
+      ({ fields: found }) => setFields(found.filter(isUseful(total))),
       () => {},  // the pictures can be searched without filters
     );
     return () => controller.abort();
@@ -65,7 +74,7 @@ export function Filters({ collection, total, parts, only, onChange }) {
   return html`
     <details class="filters" ref=${details} onKeyDown=${onKeyDown} onToggle=${({ target }) => setOpen(target.open)}>
       <summary class="quiet button">Filters${nChosen > 0 && html` <span class="count">${nChosen}</span>`}</summary>
-      <div class="filter-fields">
+      <div class="filter-fields" style=${{ "--columns": Math.min(MAX_COLUMNS, shown.length) }}>
         ${shown.map((field) => html`
           <fieldset key=${field.name}>
             <legend>${field.name}</legend>
@@ -125,25 +134,30 @@ function Labels({ chosen, set }) {
       </label>`)}`;
 }
 
-/** From and to, for numbers with many values. */
-function Range({ field: { min, max }, chosen, set }) {
-  const change = (bound) => ({ target }) => {
+/** From and to, for dates and for numbers with many values. */
+function Range({ field, chosen, set }) {
+  const { min, max } = field;
+  const { gte, lte } = chosen ?? {};
+  const dated = isDate(field) || [gte, lte].some((bound) => typeof bound === "string");
+  const change = (bound) => ({ target: { value } }) => {
     const { [bound]: _, ...other } = chosen ?? {};
-    const next = target.value === "" ? other : { ...other, [bound]: Number(target.value) };
+    const next = value === "" ? other : { ...other, [bound]: dated ? value : Number(value) };
     set(Object.keys(next).length ? next : null);
   };
+  const type = dated ? "date" : "number";
   return html`
     <p class="range">
-      <label>from <${NumberInput} hint=${min} value=${chosen?.gte} onChange=${change("gte")}/></label>
-      <label>to <${NumberInput} hint=${max} value=${chosen?.lte} onChange=${change("lte")}/></label>
+      <label>from <${Bound} type=${type} hint=${min} value=${gte} onChange=${change("gte")}/></label>
+      <label>to <${Bound} type=${type} hint=${max} value=${lte} onChange=${change("lte")}/></label>
     </p>`;
 }
 
-/** A number that is taken once it is confirmed. What is being typed stays while counts arrive around it. */
-function NumberInput({ hint, value, onChange }) {
+/** A number or a day that is taken once it is confirmed. What is being typed stays while counts arrive around it. */
+function Bound({ type, hint, value, onChange }) {
   const input = useRef(null);
   useEffect(() => {
     input.current.value = value ?? "";
   }, [value]);
-  return html`<input type="number" step="any" placeholder=${hint} onChange=${onChange} ref=${input}/>`;
+  return html`<input type=${type} step=${type === "number" ? "any" : undefined} placeholder=${hint}
+                     onChange=${onChange} ref=${input}/>`;
 }

@@ -8,9 +8,10 @@ import { client, may } from "../server.js";
 
 const POLL_MS = 2000;
 const N_SHOWN = 10;
-const isOpen = ({ state }) => state === "queued" || state === "running";
+export const isOpen = ({ state }) => state === "queued" || state === "running";
 
-export function Jobs() {
+/** `{jobs, problem, read}`: the jobs of now, null before the first answer; `read` asks at once. */
+export function useJobs() {
   const [jobs, setJobs] = useState(null);
   const [problem, setProblem] = useState(null);
   const [again, setAgain] = useState(0);
@@ -30,13 +31,16 @@ export function Jobs() {
       clearTimeout(timer);
     };
   }, [again]);
-  const cancel = (id) => client.cancelJob(id).then(() => setAgain(again + 1), setProblem);
+  return { jobs, problem, setProblem, read: () => setAgain(again + 1) };
+}
+
+export function Jobs({ jobs, problem, setProblem, read }) {
+  if (!jobs?.length && !problem) return null;
+  const cancel = (id) => client.cancelJob(id).then(read, setProblem);
   return html`
     <section class="panel" aria-label="Jobs">
       <h3>Jobs</h3>
       ${problem && problem.kind !== "unreachable" && html`<${Problem} problem=${problem}/>`}
-      ${jobs?.length === 0 && html`
-        <p class="status">None. More than 64 pictures in one request, or an archive, become a job.</p>`}
       <ul class="jobs">
         ${jobs?.slice(0, N_SHOWN).map((job) => html`
           <li key=${job.id}>

@@ -8,6 +8,9 @@ const N_POINTS = 90;  // three minutes
 /** Calls that people and programs wait for; the page's own polling is left out. */
 const WORK = new Set(["/embed", "/classify", "/search", "/v1/embeddings", "/collections/{collection}/images"]);
 
+/** The server loads its model or is at its limit: nothing is wrong. */
+const BUSY = "503";
+
 /** Lines of the Prometheus text format: `[name, labels, value]`. */
 export function parseMetrics(text) {
   const lines = [];
@@ -37,7 +40,7 @@ function totalsOf(lines) {
     at_s: performance.now() / 1000,
     requests: sum("diptych_requests_total", isWork),
     nRequests: sum("diptych_requests_total"),
-    nErrors: sum("diptych_requests_total", ({ code }) => code >= "500"),
+    nErrors: sum("diptych_requests_total", ({ code }) => code >= "500" && code !== BUSY),
     images: sum("diptych_batch_size_sum", image),
     batches: sum("diptych_batch_size_count", image),
     queued: sum("diptych_queue_items"),

@@ -1,19 +1,20 @@
-/** The status view: what the server does now, its jobs, its keys. */
+/** The status view: whether all is well, jobs, keys, and below them the figures of the last minutes. */
 
 import { html } from "../html.js";
-import { bytes, count, duration, plural } from "../format.js";
+import { bytes, count, duration } from "../format.js";
 import { Chart } from "../parts/chart.js";
 import { Problem } from "../parts/problem.js";
 import { changeKey, forgetKey, hasKey, may, served } from "../server.js";
 import { useStore } from "../store.js";
-import { Jobs } from "./jobs.js";
+import { Jobs, useJobs } from "./jobs.js";
 import { Keys } from "./keys.js";
 import { useMetrics } from "./metrics.js";
+import { Summary } from "./summary.js";
 
 const perSecond = (value) => (value < 10 ? value.toFixed(1) : count(Math.round(value)));
 
 export function StatusView() {
-  const { version } = useStore(served);
+  const jobs = useJobs();
   const { points, problem, now } = useMetrics();
   const charts = [
     ["Requests a second", "requests", perSecond],
@@ -25,28 +26,24 @@ export function StatusView() {
     ["Memory", "memory_bytes", bytes],
     ["Processor", "cores", (value) => `${value.toFixed(2)} cores`],
   ];
+  const known = charts.filter(([, field]) => points.some((point) => point[field] !== null));
   return html`
     <div class="view-head">
       <h2>Status</h2>
-      ${now && html`
-        <span class="status">
-          running for ${duration(now.uptime_s)}, ${plural(now.nRequests, "request")},${" "}
-          ${plural(now.nErrors, "server error")}
-        </span>`}
       <span class="spring"></span>
-      ${version.read_only && html`<span class="tag">read-only</span>`}
       <${OwnKey}/>
     </div>
+    <${Summary} now=${now} jobs=${jobs.jobs}/>
+    <${Jobs} ...${jobs}/>
+    ${may("admin") && html`<${Keys}/>`}
     ${problem && (problem.status === 401 || problem.status === 403
       ? html`<p class="notice">The metrics need a key with the scope “admin”.</p>`
       : html`<${Problem} problem=${problem}/>`)}
     ${!problem && html`
       <div class="charts">
-        ${charts.map(([title, field, text]) => html`
+        ${known.map(([title, field, text]) => html`
           <${Chart} key=${field} title=${title} points=${points.map((point) => point[field])} text=${text}/>`)}
-      </div>`}
-    <${Jobs}/>
-    ${may("admin") && html`<${Keys}/>`}`;
+      </div>`}`;
 }
 
 /** The key of this tab, and another one. */
