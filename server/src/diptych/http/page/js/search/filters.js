@@ -28,24 +28,32 @@ const isShared = ({ n_images: n, n_distinct: nDistinct }) => n >= MIN_SHARED * n
 const isRange = (field) => isNumeric(field) || isDate(field);
 const isNumeric = ({ min, max, n_distinct: nDistinct }) => min !== null && min < max && nDistinct > MAX_SHOWN;
 /** Days, or times of days, such as `exif.taken_at`. */
-export const isDate = ({ values, n_distinct: nDistinct }) =>
+const isDate = ({ values, n_distinct: nDistinct }) =>
   nDistinct > 1 && values.length > 0 && values.every(({ value }) => /^\d{4}-\d\d-\d\d(T|$)/.test(value));
 const asField = (name) => ({ name, values: [], n_distinct: 0, min: null, max: null });
 
-/** `total` pictures are in the collection, which is searched for `parts`; `only` are the chosen values. */
-export function Filters({ collection, total, parts, only, onChange }) {
+/** The fields of the metadata of a collection of `total` pictures, with their most frequent values. */
+export function useFields(collection, total) {
   const [fields, setFields] = useState([]);
-  const [isOpen, setOpen] = useState(false);
   const { n: changes } = useStore(tagged);
-  const details = useRef(null);
   useEffect(() => {
     const controller = new AbortController();
     client.fields(collection, { limit: N_VALUES, nested: true, signal: controller.signal }).then(
-      ({ fields: found }) => setFields(found.filter(isUseful(total))),
+      ({ fields: found }) => setFields(found),
       () => {},  // the pictures can be searched without filters
     );
     return () => controller.abort();
   }, [collection, total, changes]);
+  return fields;
+}
+
+/**
+ * `total` pictures with `fields` are in the collection, which is searched for `parts`; `only` are the chosen values.
+ */
+export function Filters({ collection, total, fields: all, parts, only, onChange }) {
+  const [isOpen, setOpen] = useState(false);
+  const details = useRef(null);
+  const fields = all.filter(isUseful(total));
   useEffect(() => {
     const closeOutside = ({ target }) => {
       if (!details.current?.contains(target)) details.current?.removeAttribute("open");

@@ -18,12 +18,20 @@ export function knowsDrawingsOnly({ version, models }) {
   return model?.source?.dataset === "pictograms" && !model.source.image_tower_from;
 }
 
-export function Suggestions({ collection }) {
-  const drawingsOnly = knowsDrawingsOnly(useStore(served));
+/** `target` is the collection that pictures are added to, or null. */
+export function Suggestions({ collection, target }) {
+  const server = useStore(served);
   if (collection !== SAMPLES) return null;
+  const drawingsOnly = knowsDrawingsOnly(server);
   const shown = QUERIES.filter(([, kind]) => kind === "drawing" || !drawingsOnly);
+  const hasOwn = server.collections.some(({ name, n_images: n }) => name !== SAMPLES && n > 0);
   return html`
     <p id="examples" class="examples">
+      ${!hasOwn && html`
+        <span class="welcome">
+          Sample pictures${target && html`, until you add yours<span class="wordy">${" "}
+          with “Add pictures”, by dropping them here, or with <code>diptych add FOLDER</code></span>`}.
+        </span>`}
       <span>Try</span>
       ${shown.map(([words]) => html`
         <a key=${words} href=${addressOf("search", { collection, q: words })}>${words}</a>`)}

@@ -9,10 +9,11 @@ import { Picture } from "../parts/thumbnail.js";
 import { addable, shownCollection, useCollections } from "../collections/chosen.js";
 import { DropZone } from "../collections/drop_zone.js";
 import { AddButton, AddingBar } from "../collections/adding_bar.js";
-import { client, isPassing, isReadOnly, noteModel, readCollections } from "../server.js";
+import { client, isPassing, isReadOnly, noteModel, readCollections, served } from "../server.js";
 import { useStore } from "../store.js";
 import { Credits } from "./credits.js";
-import { Filters, noteTagged } from "./filters.js";
+import { Filters, noteTagged, useFields } from "./filters.js";
+import { canSort, Order, orderOf } from "./order.js";
 import { PictureDialog } from "./picture.js";
 import { QueryBar } from "./query_bar.js";
 import {
@@ -35,23 +36,31 @@ const N_NEAREST = 6;
 const UNLIKELY = 0.2;  // relevance below which all hits together are hardly an answer
 const EMPTY_POLL_MS = 3000;
 
-/** Reads the pictures of a collection in the order of their ids. */
-function browsePages(collection, filter) {
+/** Reads the pictures of a collection, without an `order` in that of their ids. */
+function browsePages(collection, filter, order) {
   let after = null;
   return async (start, signal) => {
     if (start === 0) after = null;  // the list is read anew, such as after pictures were added
-    const { images, next, total } = await client.listImages(collection, { after, limit: BROWSE_PAGE, filter, signal });
+    const asked = { after, limit: BROWSE_PAGE, filter, ...order, signal };
+    const { images, next, total } = await client.listImages(collection, asked);
     after = next;
     return { items: images, done: next === null, total };
   };
 }
 
-/** Reads the hits of a search, best first. */
-function searchPages(collection, parts, filter) {
+/** Reads the hits of a search, best first. With an `order` those that may fit, or the nearest ones if none does. */
+function searchPages(collection, parts, filter, order) {
+  let sorted = false;
   return async (offset, signal) => {
     const started = performance.now();
     const asked = { collection, k: PAGE, offset, filter: filter ?? undefined, match: matchOf(parts), signal };
-    const answer = await client.search(queryOf(parts), asked);
+    const search = (more) => client.search(queryOf(parts), { ...asked, ...more });
+    if (offset === 0) sorted = Boolean(order.orderBy);
+    let answer = await search(sorted ? order : {});
+    if (sorted && offset === 0 && !answer.hits.length) {
+      sorted = false;
+      answer = await search({});
+    }
     noteModel(answer.model);
     const last = answer.hits.length < PAGE || offset + PAGE >= MAX_HITS;
     return {
@@ -59,6 +68,8 @@ function searchPages(collection, parts, filter) {
       items: answer.hits,
       done: last,
       elapsed_ms: performance.now() - started,
+      sorted,
+      sortedAll: answer.sorted_all,
       truncated: answer.truncated,
       wordsIncomplete: answer.words_incomplete,
     };
@@ -87,8 +98,12 @@ function Search({ collection, params }) {
   const only = chosenOf(params);
   const filter = filterOf(only);
   const asked = askedOf(parts);
-  const key = JSON.stringify([name, asked, only]);
-  const readPage = useMemo(() => (asked.length ? searchPages(name, asked, filter) : browsePages(name, filter)), [key]);
+  const fields = useFields(name, total);
+  const sorts = canSort(asked, useStore(served));
+  const order = sorts ? orderOf(params) : {};
+  const key = JSON.stringify([name, asked, only, order]);
+  const readPage = useMemo(
+    () => (asked.length ? searchPages(name, asked, filter, order) : browsePages(name, filter, order)), [key]);
   const changes = asked.length ? total > 0 : total;  // what else gives other answers
   const { results, stale, retry } = useResults(`${key} ${changes}`, total || filter ? readPage : null);
   useStore(hidden);
@@ -144,7 +159,11 @@ function Search({ collection, params }) {
       </div>
       <div class="toolbar">
         <${CollectionChooser} name=${name}/>
-        <${Filters} collection=${name} total=${total} parts=${asked} only=${only} onChange=${setOnly}/>
+        <${Filters} collection=${name} total=${total} fields=${fields} parts=${asked} only=${only}
+          onChange=${setOnly}/>
+        ${sorts && total > 0 && html`
+          <${Order} fields=${fields} params=${params} isSearch=${asks}
+            onChange=${(value) => changeParams({ order: value }, { replace: true })}/>`}
         <p id="find-status" class="status" role="status" tabindex="-1" ref=${status}>
           ${items && statusText({ results, isSearch, total, nFit, nothingFits, isUnlikely, filter })}
         </p>
@@ -153,8 +172,9 @@ function Search({ collection, params }) {
         ${shown.length > 0 && selection.Toggle}
         <${AddButton} target=${addable(collection)}/>
       </div>
+      ${!asks && !filter && total > 0 && html`
+        <${Suggestions} collection=${name} target=${addable(collection)}/>`}
       <${AddingBar}/>
-      ${!asks && !filter && total > 0 && html`<${Suggestions} collection=${name}/>`}
       ${results?.problem && !isPassing(results.problem) && html`
         <${Problem} problem=${results.problem} retry=${retry}/>`}
       ${results?.problem && isPassing(results.problem) && !items?.length && html`
@@ -172,7 +192,8 @@ function Search({ collection, params }) {
         <${NothingFits} items=${items} hint=${hint} open=${openPicture} show=${() => setShowPoor(true)}/>`}
       ${isUnlikely && hint && html`<p class="hint">${hint}</p>`}
       ${shown.length > 0 && html`
-        <${Grid} n=${known} label=${isSearch ? "Pictures, best match first" : "Pictures"} busy=${stale}
+        <${Grid} n=${known} busy=${stale}
+          label=${isSearch && !results?.about.sorted ? "Pictures, best match first" : "Pictures"}
           line=${isSearch && nFit < shown.length ? nFit : null}
           lineText=${nFit ? "Less relevant" : "The nearest pictures"}
           scale=${scale} need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
@@ -212,9 +233,11 @@ function statusText({ results, isSearch, total, nFit, nothingFits, isUnlikely, f
   if (nothingFits) return `None of ${all} may fit, ${took}`;
   const read = [
     about.truncated && ", the text was longer than the model reads",
+    about.sortedAll === false && ", sorted among the best ones",
     about.wordsIncomplete && ", words of names and metadata are still being indexed",
   ].filter(Boolean).join("");
   if (isUnlikely) return `Probably none of ${all}, ${took}${read}`;
+  if (about.sorted) return `${done ? "" : "At least "}${items.length} of ${all} may fit, ${took}${read}`;
   if (nFit < items.length) return `${nFit || "None"} of ${all} may fit, ${took}${read}`;
   return `${done ? "" : "Best "}${items.length} of ${all}, ${took}${read}`;
 }

@@ -1,0 +1,43 @@
+/**
+ * The order of the pictures: the best match first, or by a field of the metadata. In the address it is that field, with
+ * a minus in front where the largest value comes first: `order=-exif.taken_at`.
+ */
+
+import { html } from "../html.js";
+
+const DATES = ["exif.taken_at", "file.modified"];
+const NAMES = ["name", "file.name"];
+
+/** `{orderBy, direction}` as the API takes them; empty for the order of the API. */
+export function orderOf(params) {
+  const text = params.get("order");
+  if (!text) return {};
+  return text.startsWith("-") ? { orderBy: text.slice(1), direction: "desc" } : { orderBy: text, direction: "asc" };
+}
+
+/** Hits can be sorted if the model that serves tells which of them fit: for texts, for pictures, as `parts` need it. */
+export function canSort(parts, { version, models }) {
+  const model = models?.models.find(({ name }) => name === version?.model?.name);
+  return parts.every(({ kind }) => model?.calibration?.[kind === "text" ? "text" : "image"]?.ignored === null);
+}
+
+/** Chooses the order, of those that the `fields` of the collection allow. */
+export function Order({ fields, params, isSearch, onChange }) {
+  const known = (names) => names.find((name) => fields.some((field) => field.name === name));
+  const [date, name] = [DATES, NAMES].map(known);
+  const chosen = params.get("order") ?? "";
+  const orders = [
+    ["", isSearch ? "Best match" : "Unsorted"],
+    ...(date ? [[`-${date}`, "Newest first"], [date, "Oldest first"]] : []),
+    ...(name ? [[name, "By name"]] : []),
+  ];
+  if (!orders.some(([value]) => value === chosen)) orders.push([chosen, `By ${chosen.replace(/^-/, "")}`]);
+  if (orders.length < 2) return null;
+  return html`
+    <label class="order">
+      <span class="unseen">Order</span>
+      <select value=${chosen} onChange=${({ target }) => onChange(target.value)}>
+        ${orders.map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}
+      </select>
+    </label>`;
+}

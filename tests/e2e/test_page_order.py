@@ -1,0 +1,98 @@
+"""The order of pictures on the page: by date and by name, of a collection and of the hits that fit."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from diptych_client import Client
+from support.browser import Watched
+from support.calibrations import MAP, write_tiny_calibration
+from support.pictures import noise, picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+pytestmark = pytest.mark.browser
+STRICT = MAP.model_copy(update={"floor": 3.0, "slope": 10.0})  # only its own colour fits a word
+TAKEN = {"red-old": "2019-05-01T10:00:00", "red-new": "2024-05-01T10:00:00", "blue": "2022-01-01T08:00:00"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Two red pictures and a blue one with their dates, and one without a date; texts are calibrated."""
+    repo: Path = tmp_path_factory.mktemp("order") / "model_repo"
+    write_tiny_bundle(repo)
+    write_tiny_calibration(repo, kinds=("text",), relevance=STRICT)
+    with serve(repo, TINY, repo.parent / "data") as running:
+        with Client(running.url) as client:
+            pictures = {
+                "red-old": picture("red"),
+                "red-new": picture("red", size=(20, 20)),
+                "blue": picture("blue"),
+                "undated": noise(1),
+            }
+            metadata = [
+                {"name": id, **({"exif": {"taken_at": TAKEN[id]}} if id in TAKEN else {})} for id in pictures
+            ]
+            client.add(list(pictures.values()), ids=list(pictures), metadata=metadata)
+        yield running
+
+
+@pytest.fixture
+def opened(new_page: Callable[..., Watched], server: RunningServer) -> Iterator[Page]:
+    watched = new_page()
+    watched.page.goto(server.url)
+    expect(watched.page.locator(".tile")).to_have_count(4)
+    yield watched.page
+    assert watched.complaints == []
+
+
+def expect_captions(page: Page, *names: str) -> None:
+    expect(page.locator(".tile .caption")).to_have_text(list(names))
+
+
+def test_collection_is_sorted_by_date_and_by_name(opened: Page) -> None:
+    order = opened.get_by_label("Order")
+    order.select_option("Newest first")
+    expect_captions(opened, "red-new", "blue", "red-old", "undated")
+    order.select_option("Oldest first")
+    expect_captions(opened, "red-old", "blue", "red-new", "undated")
+    opened.reload()
+    expect_captions(opened, "red-old", "blue", "red-new", "undated")
+    order.select_option("By name")
+    expect_captions(opened, "blue", "red-new", "red-old", "undated")
+    order.select_option("Unsorted")
+    expect_captions(opened, "blue", "red-new", "red-old", "undated")
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [("Newest first", ("red-new", "red-old")), ("Oldest first", ("red-old", "red-new"))],
+)
+def test_hits_that_fit_are_sorted_and_the_others_left_out(
+    opened: Page, order: str, names: tuple[str, str]
+) -> None:
+    opened.get_by_label("Order").select_option(order)
+    opened.fill("#query", "red")
+    expect_captions(opened, *names)
+    expect(opened.locator("#find-status")).to_contain_text("2 of 4 pictures may fit")
+    opened.get_by_label("Order").select_option("Best match")
+    expect(opened.locator(".tile")).to_have_count(4)
+    expect(opened.locator(".tile.poor")).to_have_count(2)
+
+
+def test_order_of_a_query_that_nothing_fits_shows_the_nearest(opened: Page) -> None:
+    opened.get_by_label("Order").select_option("Newest first")
+    opened.fill("#query", "green")
+    expect(opened.locator(".empty")).to_contain_text("Nothing here fits")
+    expect(opened.locator(".nearest img")).to_have_count(4)
+
+
+def test_search_that_cannot_be_sorted_offers_no_order_and_answers(opened: Page) -> None:
+    opened.get_by_label("Order").select_option("Newest first")
+    opened.locator(".tile a").first.click()
+    opened.get_by_role("button", name="More like this").click()  # pictures are not calibrated
+    expect(opened.locator(".tile")).to_have_count(3)
+    expect(opened.get_by_label("Order")).to_have_count(0)
+    expect(opened.get_by_role("alert").filter(has_text="calibrat")).to_have_count(0)
