@@ -70,6 +70,7 @@ export function ClassifyView() {
             <strong>Drop pictures here</strong>
             <span>one or many, or paste one</span>
           </div>`}
+        ${pictures.length > 1 && html`<${Strip} pictures=${pictures} at=${at} choose=${setAt}/>`}
         <p class="row">
           <${PicturePicker} id="file" multiple strong=${!shown} label="Choose pictures" onFiles=${add}>
             Choose pictures
@@ -77,7 +78,6 @@ export function ClassifyView() {
           ${hasCamera() && html`<button type="button" class="quiet" onClick=${() => setCamera(true)}>Camera</button>`}
           ${pictures.length > 0 && html`<button type="button" class="quiet" onClick=${clear}>Clear</button>`}
         </p>
-        ${pictures.length > 1 && html`<${Strip} pictures=${pictures} at=${at} choose=${setAt}/>`}
         ${knowsDrawingsOnly(server) && html`
           <p id="drawings-only" class="notice">
             This model knows drawings: emoji and icons. For photographs, serve a model that knows them.

@@ -43,7 +43,10 @@ export function PictureDialog({
     else if (event.key === "ArrowRight") step(1);
   };
   const swipeFrom = useRef(null);
-  const onTouchStart = ({ touches }) => { swipeFrom.current = touches.length === 1 ? touches[0] : null; };
+  const onTouchStart = ({ touches }) => {
+    const isZoomed = visualViewport.scale > 1;  // by two fingers: one of them moves around in the picture
+    swipeFrom.current = touches.length === 1 && !isZoomed ? touches[0] : null;
+  };
   const onTouchEnd = ({ changedTouches: [end] }) => {
     const start = swipeFrom.current;
     if (!start) return;

@@ -78,13 +78,16 @@ export function QueryBar({ collection, parts, onChange, busy }) {
              autofocus=${matchMedia("(hover: hover)").matches}/>
       ${busy && html`<${Spinner} label="Searching"/>`}
       ${typed.trim() && html`
-        <button type="button" class="quiet" title="Make these words a part of the query with a weight of its own"
-          onClick=${addText}>
+        <button type="button" class="quiet as-part" onClick=${addText}
+          title="Make these words a part of the query with a weight of its own">
           Add as part
         </button>`}
       <${PicturePicker} label="Search with a picture"
         onFiles=${([file]) => onChange([...parts, { kind: "upload", value: keepUpload(file), weight: 1 }])}>
-        By picture
+        <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true">
+          <path d="M2 4h16v12H2zM2 14l5-5 4 4 3-3 4 4M13 7h.01"/>
+        </svg>
+        <span class="wordy">By picture</span>
       <//>
       <button type="submit" class="strong">Search</button>
     </form>
