@@ -30,7 +30,8 @@ def write_gallery(folder: Path) -> Path:
     for name, payload in pictures.items():
         item = name.replace(" ", "-")
         (folder / f"{item}.png").write_bytes(payload)
-        metadata = {"name": name, "style": "plain", "author": "nobody", "licence": "CC0-1.0"}
+        kind = "colour" if name in COLOURS else "noise"
+        metadata = {"name": name, "kind": kind, "style": "plain", "author": "nobody", "licence": "CC0-1.0"}
         lines.append(json.dumps({"file": f"{item}.png", "id": item, "metadata": metadata}) + "\n")
     (folder / "items.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from diptych_client import Client
 from support.browser import Watched
@@ -25,6 +25,28 @@ def show_hits_and_parts(page: Page) -> None:
     page.get_by_role("button", name="And like this").click()
     expect(page.locator(".part")).to_have_count(1)
     page.locator(".filters summary").click()
+
+
+def show_unlikely_hits(page: Page) -> None:
+    """The best hits hardly fit, the others not at all."""
+
+    def judge(route: Route) -> None:
+        response = route.fetch()
+        answer = response.json()
+        for rank, hit in enumerate(answer["hits"]):
+            hit.update(relevance=0.19 - 0.02 * rank if rank < 3 else 0.01, matched_fields=[])
+            hit["matched"] = ["meaning"] if rank < 3 else []
+        route.fulfill(response=response, json=answer)
+
+    page.route("**/search", judge)
+    page.fill("#query", "submarine")
+    expect(page.get_by_text("Try other words")).to_be_visible()
+    expect(page.locator(".strength")).to_have_count(3)
+
+
+def show_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    expect(page.locator(".tile").first).to_be_visible()
 
 
 def show_picture(page: Page) -> None:
@@ -100,9 +122,17 @@ def show_status(page: Page) -> None:
     expect(page.locator(".chart").first).to_be_visible()
 
 
+def show_troubles(page: Page) -> None:
+    metrics = 'diptych_requests_total{route="/search",code="500"} 1\n'
+    page.route("**/metrics", lambda route: route.fulfill(body=metrics, content_type="text/plain"))
+    expect(page.locator(".troubles")).to_be_visible()
+
+
 STATES = {
     "search": ("search", show_search),
     "hits": ("search", show_hits_and_parts),
+    "unlikely hits": ("search", show_unlikely_hits),
+    "phone": ("search", show_phone),
     "picture": ("search", show_picture),
     "selection": ("search", show_selection),
     "classify": ("classify", show_labels),
@@ -116,6 +146,7 @@ STATES = {
     "models": ("models", lambda _: None),
     "version": ("models/tiny/1", show_version),
     "status": ("status", show_status),
+    "troubles": ("status", show_troubles),
 }
 
 

@@ -6,7 +6,7 @@ import { classifyLater } from "../classify/waiting.js";
 import { CodeBlock } from "../parts/copy.js";
 import { Problem } from "../parts/problem.js";
 import { saveFile } from "../parts/save.js";
-import { Picture } from "../parts/thumbnail.js";
+import { Mounted, Picture } from "../parts/thumbnail.js";
 import { client, isAbort, may } from "../server.js";
 import { Metadata } from "./metadata.js";
 import { askedOf } from "./query.js";
@@ -174,7 +174,7 @@ function Neighbours({ collection, id, open }) {
           <li key=${hit.id}>
             <button type="button" aria-label=${nameOf(hit)} title=${`${nameOf(hit)}\ncosine ${hit.cosine.toFixed(2)}`}
               onClick=${() => open(hit.id)}>
-              <${Picture} collection=${collection} id=${hit.id}/>
+              <${Mounted} collection=${collection} id=${hit.id}/>
             </button>
           </li>`)}
       </ul>

@@ -5,7 +5,7 @@ import { nameOf, plural } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { Grid, isFocusLost } from "../parts/grid.js";
 import { Problem } from "../parts/problem.js";
-import { Picture } from "../parts/thumbnail.js";
+import { Mounted } from "../parts/thumbnail.js";
 import { addable, shownCollection, useCollections } from "../collections/chosen.js";
 import { DropZone } from "../collections/drop_zone.js";
 import { AddButton, AddingBar } from "../collections/adding_bar.js";
@@ -293,7 +293,7 @@ const NothingFits = ({ items, hint, open, show }) => html`
       ${items.slice(0, N_NEAREST).map((item) => html`
         <li key=${item.id}>
           <button type="button" aria-label=${nameOf(item)} title=${nameOf(item)} onClick=${() => open(item.id)}>
-            <${Picture} collection=${item.collection} id=${item.id}/>
+            <${Mounted} collection=${item.collection} id=${item.id}/>
           </button>
         </li>`)}
     </ul>
