@@ -12,6 +12,7 @@ from diptych_training.data.clip_art import command as clip_art
 from diptych_training.data.gallery import command as gallery
 from diptych_training.data.pairs.tools import inspect, near_duplicates, shards
 from diptych_training.data.photographs import command as photographs
+from diptych_training.data.photographs import proof_command as proof_photographs
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import icon_set_command as icon_set
 from diptych_training.data.shaded_drawings import command as shaded_drawings
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         icon_set,
         gallery,
         photographs,
+        proof_photographs,
         wordnet,
         clip_art,
         shaded_drawings,

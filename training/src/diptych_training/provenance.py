@@ -16,8 +16,9 @@ from diptych_training.schema import Frozen
 
 # Each has at least the requirements of those before it: none, notices, attribution, share-alike.
 BY_STRICTNESS = (
-    "CC0-1.0", "Unlicense", "0BSD", "MIT-0", "ISC", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0",
-    "CC-BY-3.0", "CC-BY-4.0", "OFL-1.1", "CC-BY-SA-4.0",
+    "public domain", "CC0-1.0", "Unlicense", "0BSD", "MIT-0", "ISC", "MIT", "BSD-2-Clause", "BSD-3-Clause",
+    "Apache-2.0", "CC-BY-2.0", "CC-BY-2.5", "CC-BY-3.0", "CC-BY-4.0", "OFL-1.1", "CC-BY-SA-2.5",
+    "CC-BY-SA-3.0", "CC-BY-SA-4.0",
 )  # fmt: skip
 RANKS = {name.casefold(): rank for rank, name in enumerate(BY_STRICTNESS)}
 

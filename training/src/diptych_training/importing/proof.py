@@ -24,6 +24,7 @@ from diptych_training.evaluate.proof_set.photos import (
     photographs,
     prepare,
     relevance_of_texts,
+    shared_photographs,
 )
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.proof.calibration import N_CALIBRATION_IMAGES, Calibration, make_calibration
@@ -79,7 +80,7 @@ def sample_of_photographs(
     folder: Path, tokenizer: TextTokenizer, n_images: int, image_spec: ImageSpec
 ) -> ParitySample:
     """The proof's photographs and ordinary texts, without a library; pixels go to a file in `folder`."""
-    photos, texts = PhotoVariants(photographs(), PROOF_SEED), list(ordinary_texts())
+    photos, texts = PhotoVariants(photographs("proof"), PROOF_SEED), list(ordinary_texts())
     pixels = PixelFile(folder / PIXELS_FILE, n_images, image_spec.size)
     for start in range(0, n_images, BATCH_SIZE):
         images = [photos[index] for index in range(start, min(start + BATCH_SIZE, n_images))]
@@ -106,7 +107,7 @@ def proof_by_library(
     """
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, imported.text)
     texts = [*ordinary_texts(), *differences.equal]
-    photos = PhotoVariants(photographs(), PROOF_SEED)
+    photos = PhotoVariants(photographs("proof"), PROOF_SEED)
     pixels = PixelFile(folder / PIXELS_FILE, n_images, imported.image.size)
     images = _embed_images(imported, photos, pixels, advance)
     return Proof(
@@ -123,8 +124,8 @@ def proof_by_library(
 
 
 def calibration_on_photographs(folder: Path, image_spec: ImageSpec, text_spec: TextSpec) -> Calibration:
-    """Calibration inputs: other variants of the photographs than the proof's, and other texts."""
-    photos = PhotoVariants(photographs(), CALIBRATION_SEED)
+    """Calibration inputs: other photographs than the proof's, and other texts."""
+    photos = PhotoVariants(photographs("rehearsal"), CALIBRATION_SEED)
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, text_spec)
     pixels = prepare([photos[index] for index in range(N_CALIBRATION_IMAGES)], image_spec)
     rows = [tokenizer.ids(text)[0] for text in calibration_texts()]
@@ -154,9 +155,9 @@ def _golden(imported: ImportedModel, tokenizer: TextTokenizer) -> Golden:
 
     Not by the library: a server must also reproduce awkward texts, whose ids may differ from the library's.
     """
-    free = [photograph for photograph in photographs() if photograph.free]
+    free = shared_photographs()
     photos = PhotoVariants(free, GOLDEN_SEED, max_side_px=GOLDEN_SIDE_PX)
     images = [photos[index] for index in range(N_GOLDEN_IMAGES)]
-    captions = [free[photos.photograph_of(index)].captions[0] for index in range(N_GOLDEN_IMAGES)]
+    captions = [photos.captions_of(index)[0] for index in range(N_GOLDEN_IMAGES)]
     encoder = TorchEncoder(imported.model, imported.image)
     return make_golden(images, captions, encoder, tokenizer, imported.image)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from diptych_training.data.gallery.photographs import (
     SIDE_PX,
-    listed_photographs,
+    gallery_photographs,
     shrink,
 )
 
@@ -27,15 +27,19 @@ def test_committed_gallery_is_what_the_list_says_and_a_few_megabytes() -> None:
         one.name: {
             "name": one.name,
             "kind": "photograph",
-            "licence": one.licence,
-            "author": one.author,
-            "source": one.source,
+            "licence": one.listed.licence,
+            "author": one.listed.author,
+            "source": one.listed.source,
         }
-        for one in listed_photographs()
+        for one in gallery_photographs()
     }
     files = [file for file in GALLERY.iterdir() if file.suffix in {".png", ".jpg"}]
     assert sorted(file.name for file in files) == sorted(item["file"] for item in items)
     assert sum(file.stat().st_size for file in files) < MAX_BYTES
+
+
+def test_no_training_saw_a_photograph_of_the_gallery() -> None:
+    assert {one.listed.split for one in gallery_photographs()} <= {"judging", "proof"}
 
 
 def test_attribution_has_author_licence_and_source_of_each_photograph() -> None:

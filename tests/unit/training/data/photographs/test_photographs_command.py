@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from diptych_training.cli import main
-from diptych_training.data.photographs.command import listed_photographs, write_photographs
+from diptych_training.data.photographs.command import write_photographs
+from diptych_training.data.photographs.listed import listed_photographs
 from diptych_training.data.photographs.qt_resources import read_resources
 from diptych_training.errors import DataError
 from diptych_training.evaluate.benchmark.data_sets.find import find_data_sets
@@ -24,8 +25,9 @@ def picture() -> bytes:
 def unpacked_package(folder: Path, left_out: str = "") -> Path:
     """A package as Debian's, with all listed pictures but one."""
     contents: dict[str, dict[str, bytes]] = {}
-    for listed in listed_photographs():
-        inside = contents.setdefault(listed.activity, {"gcompris/src/activities/other.svg": b"<svg/>"})
+    for listed in listed_photographs("judging"):
+        activity = listed.path.partition("/")[0]
+        inside = contents.setdefault(activity, {"gcompris/src/activities/other.svg": b"<svg/>"})
         if listed.path != left_out:
             inside[f"gcompris/src/activities/{listed.path}"] = picture()
     (folder / RESOURCES).mkdir(parents=True)

@@ -71,6 +71,16 @@ def test_a_card_lists_the_sources_of_a_proof_set_that_it_did_not_learn_from(tmp_
     assert "proof set" not in card_of(tmp_path)
 
 
+def test_a_card_counts_photographs_and_not_only_their_crops(tmp_path):
+    drawings = tiny_proof_set()
+    photographs = [
+        replace(drawings.sources[index], name=f"photograph-{index}", kind="pairs") for index in (0, 1, 2)
+    ]
+    card = card_of(tmp_path, proof_set=replace(drawings, sources=(*drawings.sources, *photographs)))
+    assert "14 openly licensed images (7 of them crops of 2 photographs)" in card
+    assert "4 others (2 of them crops of 1 photograph) to rehearse" in card
+
+
 def test_every_kind_of_image_tower_is_named() -> None:
     union, *_ = get_args(ImageConfig)
     kinds = {kind.model_fields["kind"].default for kind in get_args(union)}

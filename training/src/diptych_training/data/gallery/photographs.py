@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
 
 from diptych_training.data.gallery.picture import GalleryPicture
+from diptych_training.data.photographs.command import ALL, judged_file
+from diptych_training.data.photographs.listed import ListedPhotograph, listed_photographs, photograph_file
+from diptych_training.data.photographs.proof_command import on_white
 from diptych_training.errors import DataError
 
 SIDE_PX = 320
@@ -26,43 +28,40 @@ LICENCES = {
 
 
 @dataclass(frozen=True)
-class ListedPhotograph:
-    """`file` is in the folder of `data photographs` or in the package `skimage`. No two share a `name`."""
+class GalleryPhotograph:
+    """A listed photograph under its name in the gallery. No two share a `name`."""
 
-    file: str
+    listed: ListedPhotograph
     name: str
-    licence: str
-    author: str
-    source: str
 
 
 @cache
-def listed_photographs() -> tuple[ListedPhotograph, ...]:
+def gallery_photographs() -> tuple[GalleryPhotograph, ...]:
     """The photographs of the gallery."""
     text = files(__package__).joinpath("photographs.tsv").read_text("utf-8")
-    return tuple(ListedPhotograph(**row) for row in csv.DictReader(text.splitlines(), delimiter="\t"))
+    by_file = {one.file: one for one in listed_photographs()}
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    return tuple(GalleryPhotograph(by_file[row["file"]], row["name"]) for row in rows)
 
 
 def photographs(folder: Path) -> Iterator[GalleryPicture]:
     """Every listed photograph as a small JPEG. DataError if one is missing."""
-    for listed in listed_photographs():
-        stem = "".join(letter for letter in listed.name.lower() if letter.isalnum())
+    for one in gallery_photographs():
+        stem = "".join(letter for letter in one.name.lower() if letter.isalnum())
         metadata = {
-            "name": listed.name,
+            "name": one.name,
             "kind": "photograph",
-            "licence": listed.licence,
-            "author": listed.author,
-            "source": listed.source,
+            "licence": one.listed.licence,
+            "author": one.listed.author,
+            "source": one.listed.source,
         }
-        yield GalleryPicture(f"{stem}-photo.jpg", shrink(_path(folder, listed.file)), metadata)
+        yield GalleryPicture(f"{stem}-photo.jpg", shrink(_path(folder, one.listed)), metadata)
 
 
 def shrink(file: Path) -> bytes:
     """A picture on white as a JPEG of at most 320 px."""
     with Image.open(file) as opened:
-        picture = opened.convert("RGBA")
-    ground = Image.new("RGBA", picture.size, "white")
-    small = Image.alpha_composite(ground, picture).convert("RGB")
+        small = on_white(opened)
     small.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     jpeg = io.BytesIO()
     small.save(jpeg, "JPEG", quality=JPEG_QUALITY, optimize=True)
@@ -84,19 +83,10 @@ def credits_table(pictures: Iterable[GalleryPicture]) -> str:
     )
 
 
-def _path(folder: Path, file: str) -> Path:
-    package, _, inside = file.partition("/")
-    if package != "skimage":
-        path, remedy = folder / file, "`diptych-train data photographs` writes it"
-    else:
-        path, remedy = _package_folder(package) / inside, "it comes with scikit-image"
+def _path(folder: Path, listed: ListedPhotograph) -> Path:
+    if listed.is_installed:
+        return photograph_file(listed, folder)
+    path = folder / ALL / judged_file(listed, listed.name)
     if not path.is_file():
-        raise DataError(f"{path} is missing: {remedy}")
+        raise DataError(f"{path} is missing: `diptych-train data photographs` writes it")
     return path
-
-
-def _package_folder(package: str) -> Path:
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError("some photographs come with scikit-image: pip install 'diptych-training[import]'")
-    return Path(spec.submodule_search_locations[0])

@@ -1,5 +1,6 @@
-"""Named photographs to measure models on, out of Debian's package of the learning game GCompris.
+"""Named photographs: those that models are judged on, and those that proof sets are made of.
 
-In: a Debian package. Out: folders of classes that `benchmark --on` reads. Start with `command`; the list
-`gcompris.tsv` has the photographs and their names.
+In: packages of Debian. Out: folders of classes that `benchmark --on` reads, and the photographs of proof
+sets. Start with `listed`, the one list of photographs and their splits; then `command` (judged photographs,
+out of the learning game GCompris) and `proof_command`.
 """

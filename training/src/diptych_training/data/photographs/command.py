@@ -1,15 +1,12 @@
 """`diptych-train data photographs`: unpack named photographs to measure models on."""
 
 import argparse
-import csv
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from diptych_training.data.debian import add_deb_flag, read_file, unpacked
+from diptych_training.data.photographs.listed import ListedPhotograph, listed_photographs
 from diptych_training.data.photographs.qt_resources import read_resources
 from diptych_training.errors import DataError
 from diptych_training.files import open_atomic, write_text
@@ -23,27 +20,14 @@ ALL, EVERYDAY = "gcompris", "everyday"
 TEMPLATE = "a photo of a {}"
 
 
-@dataclass(frozen=True)
-class ListedPhotograph:
-    """`path` from the folder of all activities; `everyday` is one of ten labels, or empty."""
-
-    path: str
-    name: str
-    everyday: str
-
-    @property
-    def activity(self) -> str:
-        """Its resource file is named after it."""
-        return self.path.partition("/")[0]
-
-
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `photographs` to the commands of `data`."""
+    n_judged = len(listed_photographs("judging"))
     parser = subparsers.add_parser(
         "photographs",
         help="unpack named photographs to measure models on, from a Debian package",
         description=f"Fetches Debian's {PACKAGE} (44 MB) with apt-get and unpacks its photographs as folders "
-        f"of classes for `benchmark --on`: {ALL} ({len(listed_photographs())} photographs by name) and "
+        f"of classes for `benchmark --on`: {ALL} ({n_judged} photographs by name) and "
         f"{EVERYDAY} (those of ten everyday labels).",
     )
     parser.add_argument(
@@ -83,26 +67,24 @@ def write_photographs(package: Path, out: Path) -> tuple[int, int]:
     return len(pictures), sum(bool(listed.everyday) for listed, _ in pictures)
 
 
-@cache
-def listed_photographs() -> tuple[ListedPhotograph, ...]:
-    """The photographs with their names: those of their files, without numbers."""
-    text = files("diptych_training.data.photographs").joinpath("gcompris.tsv").read_text("utf-8")
-    rows = csv.DictReader(text.splitlines(), delimiter="\t")
-    return tuple(ListedPhotograph(row["path"], row["name"], row["everyday"]) for row in rows)
-
-
 def _pictures(package: Path) -> Iterator[tuple[ListedPhotograph, bytes]]:
     opened: dict[str, dict[str, bytes]] = {}
-    for listed in listed_photographs():
-        file = package / RESOURCES / f"{listed.activity}.rcc"
-        if listed.activity not in opened:
-            opened[listed.activity] = read_resources(read_file(PACKAGE, file))
-        content = opened[listed.activity].get(INSIDE + listed.path)
+    for listed in listed_photographs("judging"):
+        activity = listed.path.partition("/")[0]
+        file = package / RESOURCES / f"{activity}.rcc"
+        if activity not in opened:
+            opened[activity] = read_resources(read_file(PACKAGE, file))
+        content = opened[activity].get(INSIDE + listed.path)
         if content is None:
             raise DataError(f"{file.name} of {PACKAGE} has no {listed.path}: another version of the package?")
         yield listed, content
 
 
 def _write(folder: Path, label: str, listed: ListedPhotograph, content: bytes) -> None:
-    with open_atomic(folder / label.replace(" ", "_") / listed.path.replace("/", "-")) as file:
+    with open_atomic(folder / judged_file(listed, label)) as file:
         file.write(content)
+
+
+def judged_file(listed: ListedPhotograph, label: str) -> Path:
+    """Where a folder of classes has a photograph."""
+    return Path(label.replace(" ", "_")) / listed.path.replace("/", "-")

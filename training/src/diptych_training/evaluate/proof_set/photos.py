@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,13 @@ from PIL import Image
 from diptych.bundle.encoder import Pixels
 from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import ImageSpec
-from diptych_training.errors import ImportFailed
+from diptych_training.data.photographs.listed import (
+    ListedPhotograph,
+    PhotographSplit,
+    listed_photographs,
+    photograph_file,
+)
+from diptych_training.errors import DataError, ImportFailed
 
 # Range of the longer side in pixels, and its share: below every model's own size, around it, and far above.
 SIDES_PX: tuple[tuple[int, int, float], ...] = (
@@ -30,38 +35,36 @@ EXTREME_SHARE, MAX_ASPECT = 0.15, 30.0  # strips of up to 1:30
 MIN_SIDE_PX = 4  # libraries mistake an image of height 1 or 3 for channels-first
 GRAY_SHARE, PALETTE_SHARE, DARK_SHARE = 0.1, 0.1, 0.05
 TRANSPOSES = (None, *Image.Transpose)
-PROOF_SEED, CALIBRATION_SEED, GOLDEN_SEED, PROOF_SET_SEED, REHEARSAL_SEED = range(5)
+PROOF_SEED, CALIBRATION_SEED, GOLDEN_SEED, PROOF_SET_SEED = range(4)
 LIMITS = ImageLimits()
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A file of an installed package, with captions that fit it.
+    """A listed photograph of an installed package: its file, and captions that fit it, its name first."""
 
-    `free`: CC0 or public domain, as `licence` says; bundles hold variants of such photographs only.
-    """
-
+    listed: ListedPhotograph
     path: Path
     captions: tuple[str, ...]
-    free: bool
-    licence: str = ""
-    author: str = ""
 
 
 @cache
-def photographs() -> tuple[Photograph, ...]:
-    """All listed photographs. Raises ImportFailed if a package or one of its files is missing."""
-    listed = json.loads((files(__package__) / "proof_texts" / "photographs.json").read_text(encoding="utf-8"))
+def photographs(split: PhotographSplit | None = None) -> tuple[Photograph, ...]:
+    """The photographs of installed packages, all or those of one split.
+
+    Raises ImportFailed if a package or one of its files is missing.
+    """
+    captions = json.loads((files(__package__) / "proof_texts" / "photographs.json").read_text("utf-8"))
     return tuple(
-        Photograph(
-            path=_locate(entry["file"]),
-            captions=tuple(entry["captions"]),
-            free=entry["free"],
-            licence=entry.get("licence", ""),
-            author=entry.get("author", ""),
-        )
-        for entry in listed
+        Photograph(listed, _locate(listed), (listed.name, *captions[listed.file]))
+        for listed in listed_photographs(split)
+        if listed.is_installed
     )
+
+
+def shared_photographs() -> list[Photograph]:
+    """Those of split `proof` that the proof set of an import may have."""
+    return [photograph for photograph in photographs("proof") if photograph.listed.is_shared]
 
 
 class PhotoVariants:
@@ -77,6 +80,10 @@ class PhotoVariants:
     def photograph_of(self, index: int) -> int:
         """Return the photograph that variant `index` shows."""
         return index % len(self._photographs)
+
+    def captions_of(self, index: int) -> tuple[str, ...]:
+        """Return the captions of variant `index`."""
+        return self._photographs[self.photograph_of(index)].captions
 
     def __getitem__(self, index: int) -> Image.Image:
         """Variant `index` as an upright 8-bit RGB image."""
@@ -101,17 +108,14 @@ def prepare(images: Sequence[Image.Image], spec: ImageSpec) -> Pixels:
     return np.stack([preprocess(image, spec, LIMITS) for image in images])
 
 
-def _locate(file: str) -> Path:
-    package, _, inside = file.partition("/")
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportFailed(
-            f"the proof needs the photographs that {package} ships: pip install 'diptych-training[import]'"
-        )
-    path = Path(spec.submodule_search_locations[0]) / inside
+def _locate(listed: ListedPhotograph) -> Path:
+    try:
+        path = photograph_file(listed, Path())
+    except DataError as error:
+        raise ImportFailed(f"the proof needs photographs of installed packages: {error}") from error
     if not path.is_file():
         raise ImportFailed(
-            f"{path} is missing: the proof needs this photograph, which {package} used to ship"
+            f"{path} is missing: the proof needs this photograph, which {listed.package} used to ship"
         )
     return path
 
@@ -181,9 +185,8 @@ def awkward_texts() -> tuple[AwkwardText, ...]:
 
 def relevance_of_texts(photos: PhotoVariants, n_images: int, texts: list[str]) -> NDArray[np.bool_]:
     """(N, M): a text fits every variant of the photograph that it is a caption of."""
-    captions_of = [set(photograph.captions) for photograph in photographs()]
-    rows = [[text in captions for text in texts] for captions in captions_of]
-    return np.array([rows[photos.photograph_of(index)] for index in range(n_images)], dtype=np.bool_)
+    rows = [[text in photos.captions_of(index) for text in texts] for index in range(n_images)]
+    return np.array(rows, dtype=np.bool_)
 
 
 @cache

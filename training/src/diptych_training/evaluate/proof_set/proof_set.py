@@ -30,7 +30,8 @@ CARD = """# Proof set of {name}
 
 {n_proof:,} openly licensed images with their texts, to prove and to judge models on, and {n_rehearsal:,}
 others to rehearse and to calibrate with; {size} x {size} pixels. It comes with bundles of diptych as
-`proof_set.npz`. The split `validation` has the images of the proof: do not train on them.
+`proof_set.npz`. The split `validation` has the images of the proof: do not train on them. A source of kind
+`pairs` has crops of one photograph.
 
 The images belong to their authors and stay under their licences:
 
@@ -116,6 +117,10 @@ class ProofSet:
     def n_pictures(self, split: Split) -> int:
         """The number of pictures for the proof (`validation`) or for rehearsal (`train`)."""
         return sum(len(source.items) for source in self.sources if source.split == split)
+
+    def n_photographs(self, split: Split) -> int:
+        """The number of photographs that its pictures of a split are crops of: a source has those of one."""
+        return sum(source.split == split and source.kind == "pairs" for source in self.sources)
 
     def entries(self, size: int) -> dict[str, SourceEntry]:
         """Entries of all sources in the index of the data set that is unpacked at `size` pixels."""

@@ -63,16 +63,26 @@ UNNAMED = ("", "unknown")
 SHOWN_NOTE = "Sources marked `shown` were not trained on: `confusions.png` contains drawings from them."
 
 
-PROOF_SET_NOTE = """`proof_set.npz` has {n_proof:,} openly licensed images with their texts, on which models
-that are made from this one are proven and judged{rehearsal}.
+PROOF_SET_NOTE = """`proof_set.npz` has {n_proof:,} openly licensed images{crops} with their texts, on which
+models that are made from this one are proven and judged{rehearsal}.
 """
 
 
 def proof_set_note(proof_set: ProofSet) -> str:
     """Paragraph on the proof set of a bundle."""
     n = proof_set.n_pictures(REHEARSAL)
-    rehearsal = f", and {n:,} others to rehearse and to calibrate with" if n else ""
-    return PROOF_SET_NOTE.format(n_proof=proof_set.n_pictures(PROOF), rehearsal=rehearsal)
+    others = f", and {n:,} others{_crops(proof_set, REHEARSAL)} to rehearse and to calibrate with"
+    return PROOF_SET_NOTE.format(
+        n_proof=proof_set.n_pictures(PROOF), crops=_crops(proof_set, PROOF), rehearsal=others if n else ""
+    )
+
+
+def _crops(proof_set: ProofSet, split: Split) -> str:
+    """How many of the pictures are crops of photographs, and of how many."""
+    n_crops = sum(len(one.items) for one in proof_set.sources if one.split == split and one.kind == "pairs")
+    n = proof_set.n_photographs(split)
+    noun = "photograph" if n == 1 else "photographs"
+    return f" ({n_crops:,} of them crops of {n:,} {noun})" if n else ""
 
 
 def credits_of(
