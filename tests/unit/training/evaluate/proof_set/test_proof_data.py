@@ -8,6 +8,7 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import TrainedRun, load_run
+from diptych_training.config.start import ImageStartConfig
 from diptych_training.data.packed import PackedDataset, write_index
 from diptych_training.evaluate.proof_set.file import read_proof_set_file, write_proof_set
 from diptych_training.evaluate.proof_set.proof_data import ProofData, choose_proof_data
@@ -80,6 +81,19 @@ def test_the_proof_set_of_the_start_proves_calibrates_and_is_handed_on(
     assert data.dataset.image_size == IMAGE_SIZE
     assert data.calibration == data.dataset
     assert data.proof_set == RunFolder(run.folder).proof_set_file
+
+
+def test_the_proof_set_of_a_version_that_gave_its_image_tower_only_is_not_handed_on(
+    tmp_path: Path, run: TrainedRun, drawings: PackedDataset
+) -> None:
+    publish(tmp_path, "other", 2, OF_START)
+    assert carried(chosen(tmp_path, run, drawings.path)) == OF_START
+
+    with_tower = run.config.model_copy(
+        update={"start_image": ImageStartConfig(source="x", drawings="other/2")}
+    )
+    data = chosen(tmp_path, replace(run, config=with_tower), drawings.path)
+    assert carried(data).name == "tiny-drawings"
 
 
 def test_a_data_set_that_is_given_proves_and_the_starts_set_is_still_handed_on(

@@ -69,11 +69,16 @@ def choose_proof_data(
 
 
 def inherited_proof_set_file(run: TrainedRun, repository: ModelRepository) -> Path | None:
-    """The proof set of the model that the run started from: the run's copy, or else the version's own."""
+    """The proof set of the model that the run started from: the run's copy, or else the version's own.
+
+    A run that took an image tower only (`start_image`) is another model, and inherits none.
+    """
     own = RunFolder(run.folder).proof_set_file
     if own.is_file():
         return own
-    titles = [] if run.provenance is None else [*run.provenance.started_from]
+    if run.provenance is None or run.config.start_image is not None:
+        return None
+    titles = run.provenance.started_from
     for match in filter(None, map(VERSION.fullmatch, titles)):
         try:
             file = proof_set_file(repository.folder(match[1], int(match[2])))
