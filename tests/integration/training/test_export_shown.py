@@ -16,12 +16,16 @@ from diptych_training.cli import main
 from diptych_training.data.packed import PackedDataset, Split
 from diptych_training.errors import ExportError
 from diptych_training.evaluate.evaluated_model import run_title
+from diptych_training.evaluate.proof_set.file import write_proof_set
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import export_run
 from diptych_training.provenance import collect_provenance
+from diptych_training.run_folder import RunFolder
 from diptych_training.stages import ProgressReporter
+from support.tiny_proof_set import tiny_proof_set
 from support.tiny_run import (
+    TINY_PAIR,
     write_tiny_dataset,
     write_tiny_run,
 )
@@ -133,6 +137,27 @@ def test_pictures_are_files_of_the_version_and_shown_by_its_card(shown: list[str
     (folder / "curves.png").write_bytes(b"another")
     with pytest.raises(CorruptBundle, match=r"few/1/curves\.png: "):
         repository.verify("few", 1)
+
+
+def test_a_model_of_photographs_and_drawings_shows_its_failures(tmp_path: Path) -> None:
+    write_tiny_dataset(tmp_path / "data", n_icons=20)
+    run_dir = write_tiny_run(tmp_path / "runs" / "both", image=TINY_PAIR)
+    write_proof_set(RunFolder(run_dir).proof_set_file, tiny_proof_set())
+    flags = [
+        "--ungated",
+        "--no-optimise",
+        "--precisions",
+        "fp32",
+        "--model-repo",
+        str(tmp_path / "model_repo"),
+    ]
+    data = ["--data", str(tmp_path / "data")]
+    assert main(["export", "--run", str(run_dir), "--name", "both", *flags, *data]) == 0
+
+    repository = ModelRepository(tmp_path / "model_repo")
+    assert "failures.png" in repository.verify("both", 1).files
+    card = (repository.folder("both", 1) / "MODEL_CARD.md").read_text()
+    assert "](failures.png)" in card
 
 
 def sizes(*pictures: Path) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError
-from diptych_training.evaluate.evaluated_model import run_title
+from diptych_training.evaluate.evaluated_model import evaluated_run, run_title
 from diptych_training.evaluate.proof_set.file import PROOF_SET_FILE, read_proof_set_file
 from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from diptych_training.evaluate.proof_set.samples import require_enough
@@ -19,12 +19,14 @@ from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions, make_draft
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE, evaluated_dataset, model_card
+from diptych_training.export.model_card.failures import FAILURES_FILE, failures_picture
 from diptych_training.export.onnx.bundle_files import write_model_files
 from diptych_training.export.precisions import ExportContext, make_precisions
 from diptych_training.export.proof.calibration import calibration_on_dataset
 from diptych_training.export.proof.parity import row_cosines
 from diptych_training.export.proof.prove import Proof, Reference, proof_on_dataset
 from diptych_training.files import naming_full_disk
+from diptych_training.models import PhotographsAndDrawingsConfig
 from diptych_training.stages import ProgressReporter, Stages, files_table
 
 N_ROUNDED = 64  # images that show what rounding the weights changes
@@ -157,6 +159,13 @@ def _golden_dataset(
     return carried.unpack(scratch, size)
 
 
+def _failures(run: TrainedRun, options: ExportOptions, proof_set: ProofSet | None) -> bytes | None:
+    """What a model of photographs and drawings names wrongly in its proof set, as a PNG."""
+    if proof_set is None or not isinstance(run.model_config.image, PhotographsAndDrawingsConfig):
+        return None
+    return failures_picture(evaluated_run(run, options.name), proof_set)
+
+
 def _write_cards(
     folder: Path,
     run: TrainedRun,
@@ -170,6 +179,7 @@ def _write_cards(
     if not data_card.is_file():
         raise ExportError(f"{data_card} is missing: a bundle must contain the data card of its data set")
     shutil.copyfile(data_card, folder / DATA_CARD_FILE)
+    failures = _failures(run, options, proof_set)
     card = model_card(
         options.name,
         run,
@@ -183,6 +193,9 @@ def _write_cards(
         assets=options.assets,
         proof_set=proof_set,
         refreshed=options.refreshed,
+        has_failures=failures is not None,
     )
     options.assets.write(folder)
+    if failures is not None:
+        (folder / FAILURES_FILE).write_bytes(failures)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

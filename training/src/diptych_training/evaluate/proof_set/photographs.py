@@ -68,7 +68,7 @@ def with_photographs(drawings: ProofSet, spec: ImageSpec) -> ProofSet:
         replace(source, pictures=_enlarged(source.pictures, drawings.image_size, times))
         for source in drawings.sources
     ]
-    added = [one for split, n in N_BESIDE_DRAWINGS.items() for one in _cropped(n, split, spec)]
+    added = [one for split, n in N_BESIDE_DRAWINGS.items() for one in cropped_photographs(n, split, spec)]
     return ProofSet(drawings.name, spec.size, (*enlarged, *added), drawings.texts)
 
 
@@ -90,7 +90,11 @@ def _enlarged(pictures: Iterable[bytes], size: int, times: int) -> tuple[bytes, 
     )
 
 
-def _cropped(n_images: int, split: Split, spec: ImageSpec) -> tuple[ProofSource, ...]:
+def cropped_photographs(n_images: int, split: Split, spec: ImageSpec) -> tuple[ProofSource, ...]:
+    """`n_images` crops of the listed photographs of a split, prepared as `spec` says.
+
+    Raises DataError if a photograph is missing.
+    """
     listed = [one for one in listed_photographs("proof" if split == PROOF else "rehearsal") if one.is_shared]
 
     def images(number: int, numbers: Sequence[int]) -> list[Image.Image]:

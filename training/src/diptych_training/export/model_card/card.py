@@ -11,6 +11,7 @@ from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES, held_out
 from diptych_training.evaluate.results import KINDS, Evaluation
 from diptych_training.evaluate.table import FLOORS_NOTE, TITLES, means_table, source_table
+from diptych_training.export.model_card.failures import FAILURES_FILE
 from diptych_training.export.model_card.licence import (
     Licence,
     credits_of,
@@ -30,6 +31,12 @@ CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = (
     "\n**Published without its proof (`--ungated`): it may not match its model. Do not rely on it.**\n"
 )
+FAILURES_NOTE = f"""
+What it names wrongly in its proof set, drawings and photographs, widest margins first. The table of
+sources below has the licences.
+
+![Drawings and photographs with their right and wrong names]({FAILURES_FILE})
+"""
 HALVED_NOTE = (
     " Their matrices and kernels are rounded to float16; the large ones are in the float32 graphs only, "
     "which compute in float32. Evaluation and validation were measured with the float32 weights, parity with "
@@ -69,6 +76,7 @@ def model_card(
     assets: CardAssets = NO_ASSETS,
     proof_set: ProofSet | None = None,
     refreshed: Refreshed | None = None,
+    has_failures: bool = False,
 ) -> str:
     """Fill the Markdown template for drawings, for photographs and drawings, or for pairs."""
     own = dataset if run.provenance is None else run.provenance.own
@@ -113,6 +121,7 @@ def model_card(
         proof_set="" if proof_set is None else proof_set_note(proof_set),
         licence=licence.sentence(),
         confusions=assets.confusions_paragraph(),
+        failures=FAILURES_NOTE if has_failures else "",
         curves=assets.curves_paragraph(),
     )
 
