@@ -212,6 +212,13 @@ class Opened:
         rollout = await self.rollouts.activate(name, version, precision, despite_labels=despite_labels)
         return rollout if rollout.has_ended else await self.end_of(rollout, state)
 
+    async def rolled_back(self) -> Rollout:
+        """Go back to the version that served before, and wait until it serves."""
+        previous = (await self.rollouts.status()).previous
+        assert previous is not None
+        ref, precision = previous.target.ref, previous.target.precision
+        return await self.activate(ref.name, ref.version, precision=precision, despite_labels=True)
+
     async def add(
         self,
         collection: str,

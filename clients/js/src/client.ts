@@ -571,7 +571,8 @@ export class Client {
     const { previous } = await this.rolloutStatus(options);
     if (!previous)
       throw new DiptychError("api", { status: 404, detail: "the server keeps no version to go back to" });
-    return this.activate(previous.name, previous.version, { ...options, precision: previous.precision });
+    const { name, version, precision } = previous;
+    return this.activate(name, version, { ...options, precision, despiteLabels: true });
   }
 
   /** List the newest rollouts, newest first. */

@@ -119,7 +119,7 @@ def test_version_that_loses_labels_is_refused_whoever_activates_it_and_how_often
     run(is_judged_by_the_label_sets_of_now)
 
 
-def test_version_that_loses_labels_serves_despite_them_on_demand_and_the_way_back_is_free(run: Run) -> None:
+def test_version_that_loses_labels_serves_despite_them_on_demand(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await confirm(opened)
         rollout = await opened.activate(TINY, 2, despite_labels=True)
@@ -127,7 +127,21 @@ def test_version_that_loses_labels_serves_despite_them_on_demand_and_the_way_bac
         assert rollout.comparison["unmet"] == []
         (labels,) = rollout.comparison["collections"][0]["labels"]
         assert labels["n_agree_new"] == await n_agreeing(opened)
-        assert (await opened.activate(TINY, 1)).comparison is None
+
+    run(story)
+
+
+def test_version_that_loses_labels_is_compared_again_after_a_rollback_which_is_not(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await confirm(opened)
+        await opened.activate(TINY, 2, despite_labels=True)
+        assert (await opened.rolled_back()).comparison is None
+        held = await opened.activate(TINY, 2, state="failed")
+        assert held.reason.endswith(COMMAND)
+        await opened.activate(TINY, 2, despite_labels=True)
+        assert (
+            await opened.activate(TINY, 1)
+        ).comparison is not None  # by its number it is any other version
 
     run(story)
 

@@ -19,9 +19,9 @@ model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other", "seed": 2})
 
 
 async def require_immediate_rollback(opened: Opened) -> None:
-    """Go back to version 1 without encoding anything."""
+    """Go back without encoding anything."""
     encoded = Held(opened)
-    await opened.activate(TINY, 1)
+    await opened.rolled_back()
     assert not encoded.entered.is_set()
     encoded.go_on()
 
@@ -47,7 +47,7 @@ def test_rollback_is_immediate_once_the_former_version_has_caught_up(run: Run) -
         assert status.previous is not None
         assert (status.previous.target.ref.version, status.previous.n_lagging) == (1, 1)
         n_loaded = len(opened.versions.loaded())
-        await opened.activate(TINY, 1)
+        await opened.rolled_back()
         assert len(opened.versions.loaded()) == n_loaded == 2
         assert await version_of(opened) == (TINY, 1)
         await require_found(opened, "red", "green", "blue", "yellow", "white")
@@ -89,7 +89,7 @@ def test_collection_that_cannot_go_back_does_not_lag_for_ever(
         await opened.collections.create("bare", "none")
         await opened.add("bare", picture("red"), "red")
         await caught_up(opened)
-        rollout = await opened.activate(TINY, 1)
+        rollout = await opened.rolled_back()
         assert list(rollout.stays) == ["bare"]
 
     run(story)
@@ -114,7 +114,7 @@ def test_latest_policy_follows_new_versions_and_a_rollback_stays(run: Run) -> No
     async def story(opened: Opened) -> None:
         await add_colours(opened)
         await until(lambda: opened.serving.current.version.model.version == 2)
-        await opened.activate(TINY, 1)
+        await opened.rolled_back()
         await until_looked_again()
         assert opened.serving.current.version.model.version == 1
 

@@ -90,7 +90,7 @@ def test_rollback_activates_the_version_that_served_before(
     previous["precision"] = "int8"
     api.on("GET /models", ok(MODELS | {"previous": previous})).on(ACTIVATE, ok(ACTIVE))
     assert run("rollback") == 0
-    assert body(api.requests[-1]) == {"precision": "int8"}
+    assert body(api.requests[-1]) == {"precision": "int8", "despite_labels": True}
     assert capsys.readouterr().out == "tiny/4 in fp32 serves now\n"
 
 

@@ -23,7 +23,8 @@ def activate(
     Until then, what serves now serves on. An older version is activated in the same way. `precision` is that
     of all vectors from then on, such as "int8"; None takes the one that the server has recorded, if the
     version has it. A rollout to a version that agrees less with people on their label sets fails, unless
-    `despite_labels` is true. For a version that serves already the result has ended (`has_ended`). Raises
+    `despite_labels` is true; with it, the version that served before is returned to without a comparison. For
+    a version that serves already the result has ended (`has_ended`). Raises
     NotFound, InvalidValue for a precision that the version lacks, and Conflict for a version that cannot be
     served there.
 

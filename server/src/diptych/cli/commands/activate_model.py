@@ -88,7 +88,9 @@ def _rollback(args: argparse.Namespace, client: Client) -> int:
     if previous is None:
         err("diptych: the server keeps no version to go back to")
         return 1
-    rollout = client.activate(previous.name, previous.version, precision=previous.precision or None)
+    rollout = client.activate(
+        previous.name, previous.version, precision=previous.precision or None, despite_labels=True
+    )
     return finish_rollout(client, rollout, follow=args.follow, as_json=args.json)
 
 

@@ -220,9 +220,9 @@ class RolloutRun:
     async def _compare(self) -> None:
         """Compare old and new answers, and show it even if it refuses the switch. Raises Conflict then.
 
-        The way back to the version before is not compared: it must be fast, and no bound may bar it.
+        A rollback is not compared: it must be fast, and no bound may bar it.
         """
-        if await self._goes_back():
+        if await self._is_rollback():
             require_coverage(self._moving())
             return
         comparison = await self.parts.compare(self._moving())
@@ -234,9 +234,11 @@ class RolloutRun:
         require_coverage(self._moving())
         comparison.require_met()
 
-    async def _goes_back(self) -> bool:
+    async def _is_rollback(self) -> bool:
+        """Whether the version that served before is demanded, and not only named again."""
         served = await self.parts.store.served()
-        return served is not None and served.previous == self.rollout.target
+        is_previous = served is not None and served.previous == self.rollout.target
+        return is_previous and self.rollout.despite_labels
 
     async def _switch_to_the_end(self) -> None:
         """Switch. It cannot be taken back half-way: who cancels it then gets a rollout that is done."""

@@ -99,7 +99,8 @@ class Rollouts:
         """Start a rollout to a version (None: the newest) in a precision, and return it.
 
         Without a precision: in the recorded one if the version has it. `despite_labels`: even if it agrees
-        less with people on their label sets; a rollout to it that is under way goes on so.
+        less with people on their label sets; a rollout to it that is under way goes on so. To the version
+        that served before it is a rollback: nothing is compared.
 
         A rollout that is under way is cancelled. What is active already gives a rollout in the state
         "active". Raises NotFound, BundleError, ConfigError, and InvalidValue for a precision that the version
@@ -123,7 +124,7 @@ class Rollouts:
         One that was compared already may be about to fail by its labels: another one comes after it then.
         """
         for rollout in self._known.open_ones():
-            if rollout.despite_labels or not despite_labels or target == self._kept.target:
+            if rollout.despite_labels or not despite_labels:
                 return rollout
             if rollout.state != "compared":
                 return await self._known.allow_less_agreement(rollout)

@@ -40,7 +40,7 @@ class ActivateRequest(RequestModel):
     despite_labels: bool = Field(
         False,
         description="switch even if the version agrees less with people on their label sets, which fails the "
-        "rollout otherwise",
+        "rollout otherwise; to `previous` of `GET /models` it is a rollback, which compares nothing",
     )
 
 
