@@ -117,13 +117,15 @@ def test_rollouts_of_the_server_are_kept_and_those_of_single_collections_are_not
     assert rollouts == [Rollout("a", Target(ONE, "fp32", "exact"), "active", "then", finished_at="later")]
 
 
-def test_verdicts_of_a_folder_that_knew_of_no_drawn_pictures_are_kept(tmp_path: Path) -> None:
+NO_BEFORE = "ALTER TABLE verdicts DROP COLUMN before;"
+NOT_DRAWN = "ALTER TABLE verdicts DROP COLUMN drawn; ALTER TABLE rollouts DROP COLUMN despite_labels;"
+
+
+@pytest.mark.parametrize(("version", "lacks"), [(13, NO_BEFORE + NOT_DRAWN), (15, NO_BEFORE)])
+def test_verdicts_of_earlier_folders_are_kept(tmp_path: Path, version: int, lacks: str) -> None:
     verdict = asyncio.run(one_verdict(tmp_path, gives=True))
     with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
-        db.executescript(
-            "ALTER TABLE verdicts DROP COLUMN drawn; ALTER TABLE rollouts DROP COLUMN despite_labels;"
-            "UPDATE schema_version SET version = 13;"
-        )
+        db.executescript(f"{lacks} UPDATE schema_version SET version = {version};")
     assert asyncio.run(one_verdict(tmp_path, gives=False)) == verdict
 
 

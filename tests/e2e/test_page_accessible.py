@@ -91,6 +91,16 @@ def show_labelled_picture(page: Page) -> None:
     expect(page.get_by_text("your word")).to_be_visible()
 
 
+def show_changed_answers(page: Page) -> None:
+    def change(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"n_contested": 2})
+
+    page.route("**/label-sets/colour", change)
+    page.reload()
+    expect(page.get_by_role("button", name="Look at them")).to_be_visible()
+
+
 def show_refused_answers(page: Page) -> None:
     page.route("**/verdicts", lambda route: route.fulfill(status=500, json={"title": "Sorry"}))
     expect(page.locator(".confirm")).to_be_enabled()
@@ -139,6 +149,7 @@ STATES = {
     "no label set": ("label?collection=default", show_no_label_set),
     "review": ("label", show_review),
     "labelled picture": ("label", show_labelled_picture),
+    "changed answers": ("label", show_changed_answers),
     "refused answers": ("label", show_refused_answers),
     "all reviewed": ("label", show_all_reviewed),
     "collections": ("collections", show_new_collection),

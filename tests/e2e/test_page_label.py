@@ -241,7 +241,7 @@ def test_answer_about_a_replaced_picture_does_not_count_and_it_is_asked_about_ag
     client.add([original], ids=[shown], replace=True)
 
 
-def test_word_of_another_key_is_named_and_a_key_that_may_only_read_reviews_nothing(
+def test_both_keys_are_told_of_a_changed_answer_and_a_key_that_may_only_read_reviews_nothing(
     new_page: OpenPage, tiny_repo: Path, tmp_path: Path
 ) -> None:
     with serve(tiny_repo, TINY, tmp_path, "--api-key", KEY) as server, Client(server.url, KEY) as admin:
@@ -261,6 +261,21 @@ def test_word_of_another_key_is_named_and_a_key_that_may_only_read_reviews_nothi
         expect(
             page.get_by_text("“notebook” had said blue of red. Your word is the later one")
         ).to_be_visible()
+        page = new_page().page
+        page.goto(f"{server.url}/#/label")
+        page.get_by_label("API key").fill(writer)
+        page.keyboard.press("Enter")
+        changed = page.get_by_text("1 answer was changed by somebody else.")
+        changed.get_by_role("button", name="Look at it").press("Enter")
+        dialog = page.get_by_role("dialog", name="red")
+        expect(
+            dialog.get_by_text("the word of DIPTYCH_API_KEY, in place of blue by notebook")
+        ).to_be_visible()
+        dialog.get_by_role("button", name="Agree").press("Enter")
+        expect(dialog.get_by_text("your word")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(changed).to_have_count(0)
+        assert admin.label_set("default", "kind").n_contested == 0
         page = new_page().page
         page.goto(f"{server.url}/#/label")
         page.get_by_label("API key").fill(reader)

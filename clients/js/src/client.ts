@@ -401,7 +401,7 @@ export class Client {
   /**
    * List at most `limit` (100) images with their labels, by id, beginning after the `next` of the page before: those
    * with a `label`, or with an empty one those without any. With `uncertainFirst`, those that nobody has reviewed, the
-   * smallest margin first.
+   * smallest margin first. With `contested`, those whose label somebody has changed that another key gave.
    */
   async labelledImages(
     collection: string,
@@ -409,12 +409,13 @@ export class Client {
     options: CallOptions & {
       label?: string | null;
       uncertainFirst?: boolean;
+      contested?: boolean;
       after?: string | null;
       limit?: number;
     } = {},
   ): Promise<api.LabelledImagePage> {
-    const { label, uncertainFirst, after, limit } = checkedOptions(options);
-    const query = { label, uncertain_first: uncertainFirst, after, limit };
+    const { label, uncertainFirst, contested, after, limit } = checkedOptions(options);
+    const query = { label, uncertain_first: uncertainFirst, contested, after, limit };
     return this.call("GET", ["collections", collection, "label-sets", name, "images"], options, { query });
   }
 

@@ -25,6 +25,8 @@ COLOURS = ["red", "green", "blue", "yellow"]
 SETS = "/collections/pets/label-sets"
 KIND = f"{SETS}/kind"
 LOGIT_SCALE = 20  # of the tiny bundle
+KEY = "a-key-of-the-tests"
+ROOT = "DIPTYCH_API_KEY"  # its name
 
 
 @pytest.fixture
@@ -221,6 +223,34 @@ def test_uncertain_images_are_proposed_and_every_fifth_is_drawn(client: TestClie
     assert left["n_unreviewed"] == 3
     for i in range(6):
         client.delete(f"{images}/more-{i}")
+
+
+def test_both_keys_are_told_of_a_label_that_the_later_one_has_changed(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    with running_app(tmp_path, api_key=KEY) as client:
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        other = {"name": "notebook", "scopes": ["read", "write"]}
+        notebook = {"Authorization": f"Bearer {client.post('/keys', json=other).json()['key']}"}
+        client.post("/collections", json={"name": "pets"})
+        items = [{"id": colour} for colour in COLOURS]
+        add_images(client, "/collections/pets/images", *map(picture, COLOURS), items=items)
+        put(client)
+        say(client, {"id": "red", "label": "red"}, {"id": "green", "label": None})
+        body = {"verdicts": [{"id": "red", "label": "blue"}, {"id": "green", "label": None}]}
+        later = client.post(f"{KIND}/verdicts", json=body, headers=notebook).json()["verdicts"]
+        assert [(one["before"]["by"], one["before"]["labels"]) for one in later] == [
+            (ROOT, ["red"]),
+            (ROOT, []),
+        ]
+        assert client.get(KIND).json()["n_contested"] == 1
+        page = client.get(f"{KIND}/images", params={"contested": True}).json()
+        (image,) = page["images"]
+        assert (page["total"], image["id"], image["labels"]) == (1, "red", ["blue"])
+        assert (image["verdict"]["by"], image["verdict"]["before"]["by"]) == ("notebook", ROOT)
+        assert labelled(client, contested=True, label="blue") == {"red": ["blue"]}
+        assert labelled(client, contested=True, label="red") == {}
+        say(client, {"id": "red", "label": "blue"})
+        assert client.get(KIND).json()["n_contested"] == 0
 
 
 def test_one_of_near_duplicates_is_proposed(client: TestClient, images: str) -> None:

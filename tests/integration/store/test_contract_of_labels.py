@@ -76,6 +76,35 @@ def test_verdict_belongs_to_the_bytes_and_the_later_one_stands(run: Run) -> None
     run(story)
 
 
+def test_label_of_another_key_that_was_changed_is_kept_until_another_key_speaks(run: Run) -> None:
+    async def story(ports: Ports) -> None:
+        c = await ports.created()
+        await ports.labels.put(c, "two", MANY, drops=False)
+        (key,) = await ports.add(c, "a")
+
+        async def standing(by: str, *labels: str) -> tuple[Verdict, tuple[str, tuple[str, ...]] | None]:
+            await ports.labels.give(c, "two", [said("a", *labels)], by)
+            found = (await verdicts(ports, c, "two"))[key]
+            return found, found.before and (found.before.by, found.before.labels)
+
+        first, before = await standing("ann", "red", "blue")
+        assert before is None
+        assert (await standing("ann", "red"))[1] is None  # nobody else's
+        changed, before = await standing("bob", "blue")
+        assert before == ("ann", ("red",))
+        assert (await standing("bob", "blue"))[1] == before  # as by a request that was sent twice
+        assert (await standing("bob"))[1] == before
+        restored, before = await standing("bob", "red")
+        assert (restored.by, restored.labels, before) == ("ann", ("red",), None)
+        assert first.at <= restored.at <= changed.at
+        assert (await standing("bob", "blue"))[1] == ("ann", ("red",))
+        assert (await standing("ann", "red"))[1] == ("bob", ("blue",))  # now bob is the one who was overruled
+        agreed, before = await standing("cho", "red")
+        assert (agreed.by, before) == ("cho", None)
+
+    run(story)
+
+
 def test_first_verdict_says_whether_a_picture_was_drawn_and_replaced_ones_are_left_out(run: Run) -> None:
     async def story(ports: Ports) -> None:
         c = await ports.created()

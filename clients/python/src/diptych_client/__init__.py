@@ -73,6 +73,7 @@ from diptych_client.results.labels import (
     LabelSetReport,
     LabelThreshold,
     PutLabelSet,
+    Statement,
     Verdict,
 )
 from diptych_client.results.metadata import Facet, FacetValue, MetadataField, MetadataFields
@@ -205,6 +206,7 @@ __all__ = [
     "ServerVersion",
     "Serving",
     "ServingDevice",
+    "Statement",
     "TensorRt",
     "TimedOut",
     "TooLarge",

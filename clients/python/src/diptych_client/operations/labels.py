@@ -91,19 +91,22 @@ def labelled_images(
     *,
     label: str | None = None,
     uncertain_first: bool = False,
+    contested: bool = False,
     after: str | None = None,
     limit: int = 100,
 ) -> Steps[LabelledImagePage]:
     """List at most `limit` images with their labels, by id, beginning after the `next` of the page before.
 
     With `label`, those that have it; with an empty one, those without a label. With `uncertain_first`, those
-    that nobody has reviewed, the smallest margin first.
+    that nobody has reviewed, the smallest margin first. With `contested`, those whose label somebody has
+    changed that another key gave.
 
     >>> made = client.put_label_set("pets", "kind", ["cat", "dog"])
     >>> [(image.id, image.by) for image in client.labelled_images("pets", "kind").images]
     [('rex', 'model'), ('tom', 'model')]
     """
-    params = {"limit": str(limit)} | ({"uncertain_first": "true"} if uncertain_first else {})
+    chosen = {"uncertain_first": uncertain_first, "contested": contested}
+    params = {"limit": str(limit)} | {key: "true" for key, value in chosen.items() if value}
     optional = {"label": label, "after": after}
     params |= {key: value for key, value in optional.items() if value is not None}
     return result_of(Request("GET", _path(collection, name, "images"), params), LabelledImagePage)

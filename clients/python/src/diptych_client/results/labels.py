@@ -128,12 +128,14 @@ class LabelSetReport(LabelSet):
     """A label set, and the number of images of each label: of those with a vector of `model` or a verdict.
 
     `n_lapsed`: verdicts on pictures that no image has now; they count again when the picture comes back.
+    `n_contested`: images whose label somebody has changed that another key gave.
     """
 
     model: ModelRef
     n_images: int
     n_reviewed: int
     n_lapsed: int
+    n_contested: int
     counts: tuple[LabelCount, ...]
     n_without_label: int
     agreement: Agreement
@@ -142,16 +144,23 @@ class LabelSetReport(LabelSet):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a person said of a picture. `by`: the name of the API key; `at`: ISO 8601 in UTC.
-
-    `drawn`: the picture was proposed at random.
-    """
+class Statement:
+    """What a person said of a picture. `by`: the name of the API key; `at`: ISO 8601 in UTC."""
 
     labels: tuple[str, ...]
     by: str
     at: str
+
+
+@dataclass(frozen=True)
+class Verdict(Statement):
+    """The statement on a picture that stands. `drawn`: the picture was proposed at random.
+
+    `before`: the statement of another key that it has changed, until another key says something.
+    """
+
     drawn: bool
+    before: Statement | None
 
 
 @dataclass(frozen=True)

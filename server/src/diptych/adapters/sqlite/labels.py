@@ -6,6 +6,7 @@ import builtins
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from diptych.adapters.sqlite.records import find_key, of_collection, require_collection
 from diptych.adapters.sqlite.rows import now
@@ -16,6 +17,7 @@ from diptych.core.labels.label_set import (
     GivenVerdict,
     LabelSet,
     NewVerdict,
+    Statement,
     Verdict,
     set_not_found,
 )
@@ -23,7 +25,7 @@ from diptych.core.labels.ports import Given, Reviewed
 from diptych.errors import Conflict, NotFound, TooLarge
 
 _SETS = "SELECT number, name, definition, revision, changed_at FROM label_sets WHERE collection = ?"
-_COLUMNS = "labels, given_by, given_at, sha256, drawn"
+_COLUMNS = "labels, given_by, given_at, sha256, drawn, before"
 
 
 class SqliteLabels:
@@ -85,7 +87,8 @@ class SqliteLabels:
                     given.replaced.append(one.id)
                 else:
                     before = _verdict_of(db, label_set.number, sha256)
-                    _store(db, label_set.number, sha256, one, by)
+                    said = Verdict(one.labels, by, now(), sha256, one.is_drawn)
+                    _store(db, label_set.number, said.in_place_of(before))
                     given.verdicts.append(GivenVerdict(one.id, one.labels, before))
             return given
 
@@ -192,15 +195,30 @@ def _verdict_of(db: sqlite3.Connection, set_number: int, sha256: str) -> Verdict
     return None if row is None else _verdict(*row)
 
 
-def _verdict(labels: str, by: str, at: str, sha256: str, drawn: int) -> Verdict:
-    return Verdict(tuple(json.loads(labels)), by, at, sha256, bool(drawn))
+def _verdict(labels: str, by: str, at: str, sha256: str, *more: Any) -> Verdict:
+    drawn, before = more
+    changed = None if before is None else json.loads(before)
+    former = changed and Statement(tuple(changed["labels"]), changed["by"], changed["at"])
+    return Verdict(tuple(json.loads(labels)), by, at, sha256, bool(drawn), former)
 
 
-def _store(db: sqlite3.Connection, set_number: int, sha256: str, verdict: NewVerdict, by: str) -> None:
-    labels = json.dumps(list(verdict.labels), ensure_ascii=False)
+def _store(db: sqlite3.Connection, set_number: int, verdict: Verdict) -> None:
     db.execute(
-        f"INSERT INTO verdicts (label_set, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+        f"INSERT INTO verdicts (label_set, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET labels = excluded.labels, given_by = excluded.given_by,"
-        " given_at = excluded.given_at",  # whether it was drawn is known from the first verdict alone
-        (set_number, labels, by, now(), sha256, verdict.is_drawn),
+        " given_at = excluded.given_at, before = excluded.before",
+        # Whether it was drawn is known from the first verdict alone.
+        (
+            set_number,
+            _json(verdict.labels),
+            verdict.by,
+            verdict.at,
+            verdict.sha256,
+            verdict.is_drawn,
+            None if verdict.before is None else _json(vars(verdict.before)),
+        ),
     )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -117,6 +117,8 @@ _LABELS = (
 )
 # Whether the picture was proposed at random when its first verdict was given.
 _DRAWN = ("ALTER TABLE verdicts ADD COLUMN drawn INTEGER NOT NULL DEFAULT 0",)
+# The statement of another key that the verdict has changed: a JSON object, see `core.labels.label_set`.
+_BEFORE = ("ALTER TABLE verdicts ADD COLUMN before TEXT",)
 _DESPITE_LABELS = ("ALTER TABLE rollouts ADD COLUMN despite_labels INTEGER NOT NULL DEFAULT 0",)
 SCHEMA: tuple[str, ...] = (
     # What makes the vectors of an identity; NULL until a version is known that does.
@@ -185,6 +187,7 @@ SCHEMA: tuple[str, ...] = (
     *_LABELS,
     *_DRAWN,
     *_DESPITE_LABELS,
+    *_BEFORE,
 )
 
 # What most images that are searched with the version that serves have vectors of. An identity names one
@@ -277,6 +280,7 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
     (*_EXIF_READ, *_TEXT_INDEX, *_LABELS),
     _DRAWN,
     _DESPITE_LABELS,
+    _BEFORE,
 )
 VERSION = OLDEST + len(CONVERSIONS)
 

@@ -90,6 +90,11 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="images that nobody has reviewed, the least certain first",
     )
+    parser.add_argument(
+        "--contested",
+        action="store_true",
+        help="images whose label somebody has changed that another key gave",
+    )
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="images at most (100)")
 
 
@@ -192,6 +197,9 @@ def _show(args: argparse.Namespace, client: Client) -> int:
     if report.n_lapsed:
         waiting = "1 verdict waits" if report.n_lapsed == 1 else f"{report.n_lapsed} verdicts wait"
         out(f"{waiting} for pictures that are gone")
+    if report.n_contested:
+        changed = "1 answer was" if report.n_contested == 1 else f"{report.n_contested} answers were"
+        out(f"{changed} changed by somebody else: see `diptych labels images {args.name} --contested`")
     if report.precision is not None:
         out(_fitted(report.precision, report.threshold))
     for confusion in report.agreement.confusions[:N_SHOWN]:
@@ -232,6 +240,7 @@ def _images(args: argparse.Namespace, client: Client) -> int:
             args.name,
             label=args.label,
             uncertain_first=args.uncertain_first,
+            contested=args.contested,
             after=after,
             limit=min(args.limit - len(found), AT_ONCE),
         )
@@ -243,12 +252,19 @@ def _images(args: argparse.Namespace, client: Client) -> int:
         out_json([asdict(one) for one in found])
         return 0
     rows = [
-        [one.id, ", ".join(one.labels) or "(none)", one.by, f"{one.score:.3f}", f"{one.margin:.3f}"]
+        [one.id, ", ".join(one.labels) or "(none)", _by(one), f"{one.score:.3f}", f"{one.margin:.3f}"]
         for one in found
     ]
     align: list[Align] = ["left", "left", "left", "right", "right"]
     out_table(["id", "labels", "by", "score", "margin"], rows, align)
     return 0
+
+
+def _by(image: LabelledImage) -> str:
+    before = image.verdict and image.verdict.before
+    if image.verdict is None or before is None:
+        return image.by
+    return f"{cell(image.verdict.by)}, before: {_said(before.labels)} by {cell(before.by)}"
 
 
 def _next(args: argparse.Namespace, client: Client) -> int:

@@ -4,7 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -141,17 +141,44 @@ class LabelSet:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a person said of a picture: its labels, of which it may have none.
-
-    `by`: the name of the API key. `sha256`: of the picture's bytes. `is_drawn`: it was proposed at random.
-    """
+class Statement:
+    """What a person said of a picture: its labels, of which it may have none. `by`: the name of the key."""
 
     labels: tuple[str, ...]
     by: str
     at: str
+
+
+@dataclass(frozen=True)
+class Verdict(Statement):
+    """The statement on a picture that stands.
+
+    `sha256`: of the picture's bytes. `is_drawn`: it was proposed at random. `before`: the statement of
+    another key that it has changed; see `in_place_of`.
+    """
+
     sha256: str
     is_drawn: bool
+    before: Statement | None = None
+
+    def in_place_of(self, standing: "Verdict | None") -> "Verdict":
+        """What stands once this was said: this, with the statement of another key that it has changed.
+
+        That one is kept until another key says something: the same key may only repeat a request whose answer
+        was lost. A key that says again what it has changed lets the former statement stand.
+        """
+        if standing is None:
+            return self
+        if standing.by != self.by:
+            changed = Statement(standing.labels, standing.by, standing.at)
+            return replace(self, before=None if _is_same(standing, self) else changed)
+        if standing.before is not None and _is_same(standing.before, self):
+            return replace(self, **vars(standing.before))
+        return replace(self, before=standing.before)
+
+
+def _is_same(one: Statement, other: Statement) -> bool:
+    return set(one.labels) == set(other.labels)
 
 
 @dataclass(frozen=True)

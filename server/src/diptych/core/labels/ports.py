@@ -61,7 +61,7 @@ class LabelRows(Protocol):
         ...
 
     async def give(self, c: int, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
-        """Store verdicts in order, in the place of earlier ones, all or none.
+        """Store verdicts in order, in the place of earlier ones (`Verdict.in_place_of`), all or none.
 
         Whether a picture was drawn is known from its first verdict alone: a later one does not change it.
         Raises NotFound for the set; InvalidValue for labels that it does not allow.

@@ -49,7 +49,8 @@ class PutLabelSet:
 class LabelSetReport:
     """A set with what it gives the images: how many have each of its labels, in order.
 
-    `n_lapsed`: verdicts on pictures that no image has now, as it was replaced or deleted.
+    `n_lapsed`: verdicts on pictures that no image has now, as it was replaced or deleted. `n_contested`:
+    images whose label somebody has changed that another person gave.
     """
 
     label_set: LabelSet
@@ -57,6 +58,7 @@ class LabelSetReport:
     n_images: int
     n_reviewed: int
     n_lapsed: int
+    n_contested: int
     counts: list[int]
     n_without_label: int
     agreement: Agreement
@@ -87,10 +89,12 @@ class LabelPage:
 class LabelQuery:
     """Which images to list. `label`: a text, "" for images without a label, None for all.
 
-    With `uncertain_first`, those that a person has not judged, the smallest margin first; else all by id.
+    `contested`: only those whose label somebody has changed that another person gave. With `uncertain_first`,
+    those that a person has not judged, the smallest margin first; else all by id.
     """
 
     label: str | None = None
+    contested: bool = False
     uncertain_first: bool = False
     after: str | None = None
     limit: int = 100
@@ -155,6 +159,7 @@ class LabelSets:
                 n_images=view.n_images,
                 n_reviewed=view.n_reviewed,
                 n_lapsed=view.n_lapsed,
+                n_contested=len(view.contested),
                 counts=view.counts(),
                 n_without_label=view.n_without_label(),
                 agreement=agreement_of(view.judged()),
@@ -174,7 +179,7 @@ class LabelSets:
         Raises InvalidValue for a label that the set lacks, and for the page of another order.
         """
         c, view = await self._view(collection, name)
-        keys = await _chosen(view, query.label)
+        keys = await _chosen(view, query)
         if query.uncertain_first:
             return await self._uncertain(view, keys, query)
         return await self._by_id(c, view, keys, query.after, query.limit)
@@ -182,7 +187,7 @@ class LabelSets:
     async def export(self, collection: str, name: str, query: LabelQuery) -> AsyncIterator[LabelPage]:
         """All images by id after `query.after`, with their labels of one time. Raises as `images`."""
         c, view = await self._view(collection, name)
-        keys, after = await _chosen(view, query.label), query.after
+        keys, after = await _chosen(view, query), query.after
         while True:
             page = await self._by_id(c, view, keys, after, EXPORTED_AT_ONCE)
             yield page
@@ -252,13 +257,15 @@ def _labelled(view: LabelView, found: Mapping[int, ImageRecord], keys: Sequence[
     ]
 
 
-async def _chosen(view: LabelView, label: str | None) -> Keys | None:
+async def _chosen(view: LabelView, query: LabelQuery) -> Keys | None:
     """The keys of the images that are wanted; None for all."""
-    if label is None:
-        return None
-    if label:
-        view.label_set.definition.check_labels([label], "label")
-    return await asyncio.to_thread(view.keys_of, [label or None])
+    contested = view.contested if query.contested else None
+    if query.label is None:
+        return contested
+    if query.label:
+        view.label_set.definition.check_labels([query.label], "label")
+    found = await asyncio.to_thread(view.keys_of, [query.label or None])
+    return found if contested is None else np.intersect1d(found, contested)
 
 
 def _place(after: str) -> tuple[np.float32, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,11 @@ class LabelView:
     def n_reviewed(self) -> int:
         """The number of images that a person has judged."""
         return int(self.is_reviewed.sum())
+
+    @cached_property
+    def contested(self) -> Keys:
+        """The keys of images whose label somebody has changed that another person gave, ascending."""
+        return np.array(sorted(key for key, one in self._verdicts.items() if one.before), np.int64)
 
     def uncertain(self, among: Keys | None) -> tuple[Floats, Keys]:
         """The margins and keys of images that nobody has judged, the smallest margin first, then by key.

@@ -44,6 +44,9 @@ class _ImagesParameters(RequestModel):
     uncertain_first: bool = Field(
         False, description="images that nobody has reviewed, the smallest margin first, in place of all by id"
     )
+    contested: bool = Field(
+        False, description="only images whose label somebody has changed that another key gave"
+    )
     after: str | None = _AFTER
     limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
 
@@ -110,28 +113,47 @@ class VerdictsRequest(RequestModel):
     )
 
 
+_STATEMENT = {"labels": ["cat"], "by": "tablet", "at": "2026-03-02T09:30:00.000+00:00"}
 _VERDICT = {
     "labels": ["flower"],
     "by": "notebook",
     "at": "2026-03-02T09:31:00.000+00:00",
     "drawn": False,
+    "before": _STATEMENT,
 }
 
 
-class VerdictResponse(BaseModel):
+class StatementResponse(BaseModel):
     """What a person said of a picture. `by`: the name of the API key, "anyone" without keys."""
 
-    model_config = ConfigDict(json_schema_extra=schemas.example(_VERDICT))
+    model_config = ConfigDict(json_schema_extra=schemas.example(_STATEMENT))
 
     labels: list[str]
     by: str
     at: str = Field(description="ISO 8601, UTC")
+
+
+class VerdictResponse(StatementResponse):
+    """The statement on a picture that stands."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(_VERDICT))
+
     drawn: bool = Field(description="whether the picture was proposed at random")
+    before: StatementResponse | None = Field(
+        description="the statement of another key that it has changed, until another key says something"
+    )
 
     @classmethod
     def of(cls, verdict: Verdict) -> "VerdictResponse":
         """Convert the domain object."""
-        return cls(labels=list(verdict.labels), by=verdict.by, at=verdict.at, drawn=verdict.is_drawn)
+        before = verdict.before and StatementResponse(**vars(verdict.before))
+        return cls(
+            labels=list(verdict.labels),
+            by=verdict.by,
+            at=verdict.at,
+            drawn=verdict.is_drawn,
+            before=before,
+        )
 
 
 class GivenVerdictResponse(BaseModel):
@@ -283,7 +305,7 @@ async def list_labelled_images(
     Images that have neither a vector of the version that serves nor a person's label are left out.
     """
     check_at_most(query.limit, "limit", services.limits.max_page_items)
-    chosen = LabelQuery(query.label, query.uncertain_first, query.after, query.limit)
+    chosen = LabelQuery(query.label, query.contested, query.uncertain_first, query.after, query.limit)
     with context_of(request).stage("work"):
         listing = services.label_sets.images(collection, label_set, chosen)
         page = await cancel_on_disconnect(request, listing)

@@ -270,6 +270,7 @@ class LabelSetReportResponse(LabelSetResponse):
                 "n_images": 1200,
                 "n_reviewed": 42,
                 "n_lapsed": 2,
+                "n_contested": 1,
                 "counts": [
                     {"label": "cat", "n": 700},
                     {"label": "rocket", "n": 80},
@@ -297,6 +298,10 @@ class LabelSetReportResponse(LabelSetResponse):
         description="verdicts on pictures that no image has now, as it was replaced or deleted: they count "
         "again when the picture comes back"
     )
+    n_contested: int = Field(
+        description="images whose label somebody has changed that another key gave, until another key says "
+        "something"
+    )
     counts: list[LabelCountResponse] = Field(description="images of each label, in the order of the set")
     n_without_label: int
     agreement: AgreementResponse
@@ -313,6 +318,7 @@ class LabelSetReportResponse(LabelSetResponse):
             n_images=report.n_images,
             n_reviewed=report.n_reviewed,
             n_lapsed=report.n_lapsed,
+            n_contested=report.n_contested,
             counts=[
                 LabelCountResponse(label=name, n=n) for name, n in zip(names, report.counts, strict=True)
             ],

@@ -141,8 +141,8 @@ export class Client {
         return this.delete(["collections", collection, "label-sets", name], options);
     }
     async labelledImages(collection, name, options = {}) {
-        const { label, uncertainFirst, after, limit } = checkedOptions(options);
-        const query = { label, uncertain_first: uncertainFirst, after, limit };
+        const { label, uncertainFirst, contested, after, limit } = checkedOptions(options);
+        const query = { label, uncertain_first: uncertainFirst, contested, after, limit };
         return this.call("GET", ["collections", collection, "label-sets", name, "images"], options, { query });
     }
     async labelProposals(collection, name, options = {}) {

@@ -11,7 +11,7 @@ import { paramsOfParts } from "../search/query.js";
 import { useStore } from "../store.js";
 import { answers, give, takeBack } from "./answers.js";
 import { Choices } from "./choices.js";
-import { readLabelled } from "./stored.js";
+import { readLabelled, textOf } from "./stored.js";
 
 /** `items` are the pictures of the column. */
 export function LabelledDialog({ place, set, item, items, onNew, onClose }) {
@@ -63,13 +63,17 @@ function Labels({ item, labels, isSaid, set, say, undo, onNew }) {
   };
   const text = labels.join(", ") || "None of these";
   const model = `${item.proposed.join(", ") || "none"}, ${percent(item.score)}`;
-  const word = isSaid ? "your word" : item.verdict && `the word of ${item.verdict.by}`;
+  const before = item.verdict?.before;
+  const former = before ? `, in place of ${textOf(before)} by ${before.by}` : "";
+  const word = isSaid ? `your word${former}` : item.verdict && `the word of ${item.verdict.by}${former}`;
   const by = item.score === undefined ? word : word ? `${word}; the model proposes ${model}` : "proposed by the model";
   return html`
     <section ref=${section} class="labelled-choices">
       <p role="status"><strong>${text}</strong> <span class="status">${by}</span></p>
       ${may("write") && html`
         <${Choices} labels=${names} chosen=${labels} onChoose=${choose} onNew=${onNew} scope=${section}/>
+        ${before && item.verdict.by !== callerName() && html`
+          <p><button type="button" class="quiet small" onClick=${() => say(labels)}>Agree</button></p>`}
         ${isSaid && html`<p><button type="button" class="quiet small" onClick=${undo}>Undo</button></p>`}`}
     </section>`;
 }

@@ -3,6 +3,7 @@
 import { count, percent, plural } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { Progress } from "../parts/busy.js";
+import { toast } from "../parts/toasts.js";
 import { client, isAbort, noteAway, noteModel } from "../server.js";
 import { usePassing } from "../search/view.js";
 import { useStore } from "../store.js";
@@ -10,6 +11,7 @@ import { answers, countNew } from "./answers.js";
 
 const GOAL = "diptych.goal";
 const DEFAULT_GOAL = 200;
+const MAX_CONTESTED = 100;  // that are shown at once: the others follow once these are settled
 const QUIET_MS = 500;  // after the last answer
 
 /**
@@ -81,6 +83,26 @@ export function Goal({ place, report, touched }) {
       </p>
       <${Progress} done=${Math.min(done, aim)} total=${aim} label="Reviewed pictures"/>
     </div>`;
+}
+
+/** How many labels somebody has changed that another key gave, and a way to look at these pictures. */
+export function Contested({ place: { collection, set }, report, open }) {
+  const { n_contested: n } = report;
+  if (!n) return null;
+  const look = async () => {
+    try {
+      const { images } = await client.labelledImages(collection, set, { contested: true, limit: MAX_CONTESTED });
+      if (images.length) open(images[0], images);
+      else toast("They are settled by now");
+    } catch (problem) {
+      toast(`They could not be read: ${noteAway(problem).detail || problem.title}`);
+    }
+  };
+  return html`
+    <p class="notice" role="status">
+      ${plural(n, "answer")} ${n === 1 ? "was" : "were"} changed by somebody else.${" "}
+      <button type="button" class="link" onClick=${look}>Look at ${n === 1 ? "it" : "them"}</button>
+    </p>`;
 }
 
 export const share = ({ n, n_agree: agreeing }) => (agreeing / n).toFixed(2);

@@ -30,13 +30,14 @@ async function post({ collection, set }, verdicts) {
 
 /**
  * Store an answer, and note in it what was said before. Where it `wasSent` already, and the server had stored it, that
- * is what the page knew when the answer was given. Returns a note, and how many pictures were `replaced`.
+ * is what it has changed, or what the page knew when the answer was given. Returns a note, and how many pictures were
+ * `replaced`.
  */
 export async function store(answer, wasSent) {
   const { given, unknown, replaced } = await post(answer, verdictsOf(answer));
   const known = new Map(answer.items.map(({ id, verdict }) => [id, verdict ?? null]));
   answer.given = given.map((one) =>
-    (wasSent && one.before && isOf(one.before, answer) ? { ...one, before: known.get(one.id) } : one));
+    (wasSent && one.before && isOf(one.before, answer) ? { ...one, before: one.before.before ?? known.get(one.id) } : one));
   answer.items = answer.items.filter(({ id }) => !replaced.includes(id));  // they are asked about again
   if (replaced.length) toast(`${nameAll(replaced)} replaced by another picture meanwhile: look again`);
   if (unknown.length) toast(`${nameAll(unknown)} deleted meanwhile`);
@@ -44,7 +45,7 @@ export async function store(answer, wasSent) {
 }
 
 const nameAll = (ids) => (ids.length === 1 ? `“${ids[0]}” was` : `${plural(ids.length, "picture")} were`);
-const textOf = ({ labels }) => labels.join(", ") || "none of these";
+export const textOf = ({ labels }) => labels.join(", ") || "none of these";
 
 /** Whether somebody else had said something of the pictures. */
 function noteOf({ given, owner }) {

@@ -15,7 +15,7 @@ import { answers, isOfOtherKey, isSent, leaveOut, sendAgain } from "./answers.js
 import { Asked } from "./asked.js";
 import { Columns } from "./columns.js";
 import { LabelledDialog } from "./labelled.js";
-import { Agreement, Goal, useReport } from "./report.js";
+import { Agreement, Contested, Goal, useReport } from "./report.js";
 import { useReview } from "./review.js";
 import { nameChanges, problemOf, putSet, readSet, SetDialog } from "./sets.js";
 
@@ -160,6 +160,7 @@ function OneSet({ collection, set, nImages, onChanged }) {
   return html`
     <section class="panel review" aria-label="Review">
       <${Goal} place=${place} report=${report} touched=${touched}/>
+      <${Contested} place=${place} report=${report} open=${(item, items) => setOpened({ item, items })}/>
       <${Note}/>
       ${isReviewer
         ? html`<${Asked} place=${place} set=${set} review=${review} onNew=${addLabel}/>`
