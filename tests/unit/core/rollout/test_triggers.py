@@ -72,6 +72,12 @@ def test_pinned_takes_its_version_once_though_it_served_before() -> None:
     assert triggers.wanted(ONE, set()) is None
 
 
+def test_version_that_is_activated_in_the_place_of_the_pinned_one_stays() -> None:
+    triggers = RolloutTriggers(FakeBundles(ONE, TWO), pinned=1)
+    assert triggers.wanted(ONE, set()) is None
+    assert triggers.wanted(TWO, {TWO}) is None
+
+
 def test_pinned_version_that_is_not_there_is_told_once_and_taken_when_it_comes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

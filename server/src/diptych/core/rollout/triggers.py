@@ -70,7 +70,9 @@ class RolloutTriggers:
 
     def _wanted_by_settings(self, active: VersionRef, version: int) -> VersionRef | None:
         """The version that the settings name, once after each start; it may have served before."""
-        if version in (active.version, self._tried_pin):
+        if version == active.version:
+            self._tried_pin = version  # what is activated from now on stays
+        if version == self._tried_pin:
             return None
         try:
             found = self._bundles.find(active.name, version)
