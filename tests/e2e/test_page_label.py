@@ -1,5 +1,6 @@
 """The label view of the page at /: define a set, review by keys, correct, and see pictures by label."""
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from diptych_client import Client, LabelSetReport
 from support.browser import Watched
 from support.pictures import noise, picture
 from support.server import RunningServer, serve
-from support.tiny_bundle import TINY
+from support.tiny_bundle import TINY, write_tiny_bundle
 from support.tiny_graphs import COLOURS
 
 pytestmark = pytest.mark.browser
@@ -509,3 +510,25 @@ def test_label_is_added_to_what_somebody_else_has_made_of_the_set(opened: Page, 
     opened.get_by_role("button", name="Change").click()
     expect(dialog).to_have_count(0)
     assert [one.label for one in report(client).labels] == LABELS
+
+
+def test_open_view_follows_a_rollout_while_nobody_answers(new_page: OpenPage, tmp_path: Path) -> None:
+    repository = tmp_path / "model_repo"
+    write_tiny_bundle(repository)
+    with serve(repository, TINY, tmp_path / "data") as server, Client(server.url) as client:
+        client.add([noise(i) for i in range(N_NOISES)], ids=[f"noise-{i}" for i in range(N_NOISES)])
+        client.put_label_set("default", "kind", LABELS)
+        page = new_page().page
+        page.goto(f"{server.url}/#/label")
+        see(page)
+        before = {one.id: one.score for one in client.label_proposals("default", "kind").images}
+        write_tiny_bundle(repository, seed=1)
+        rollout = client.wait_for_rollout(client.activate(TINY, 2).id)
+        assert rollout.state == "active", rollout.reason
+        expect(page.locator("#model")).to_contain_text("version 2")
+        after = {one.id: one.score for one in client.label_proposals("default", "kind").images}
+        shown = asked(page).inner_text()
+        assert f"{100 * after[shown]:.0f}" != f"{100 * before[shown]:.0f}"
+        expect(page.locator(".confirm .score")).to_have_text(re.compile(rf"^{100 * after[shown]:.0f}\s?%$"))
+        for row in report(client).counts:
+            expect(column(page, row.label).locator("header .status")).to_have_text(str(row.n))

@@ -8,7 +8,7 @@ import { Problem } from "../parts/problem.js";
 import { saveFile } from "../parts/save.js";
 import { toast } from "../parts/toasts.js";
 import { shownCollection, useCollections } from "../collections/chosen.js";
-import { client, isAbort, isPassing, isReadOnly, may, noteAway, served } from "../server.js";
+import { client, isAbort, isPassing, isReadOnly, may, noteAway, readCollections, served } from "../server.js";
 import { CollectionChooser, NoSuchCollection, usePassing } from "../search/view.js";
 import { useStore } from "../store.js";
 import { answers, isOfOtherKey, isSent, leaveOut, sendAgain } from "./answers.js";
@@ -20,16 +20,21 @@ import { useReview } from "./review.js";
 import { nameChanges, problemOf, putSet, readSet, SetDialog } from "./sets.js";
 
 const CONFLICT = 409;
+const POLL_MS = 3000;
 
 export function LabelView({ params }) {
   const collections = useCollections();
+  useEffect(() => {  // pictures are added, and other versions serve, while nobody answers
+    const timer = setInterval(() => { if (!document.hidden) readCollections().catch(noteAway); }, POLL_MS);
+    return () => clearInterval(timer);
+  }, []);
   const chosen = shownCollection(collections, params.get("collection"));
   if (chosen.missing) return html`<${NoSuchCollection} name=${chosen.name} view="label"/>`;
   return html`
     <div class="label-view"><${Sets} key=${chosen.name} collection=${chosen} asked=${params.get("set")}/></div>`;
 }
 
-function Sets({ collection: { name: collection, n_images: nImages }, asked }) {
+function Sets({ collection: { name: collection, n_images: nImages, vectors }, asked }) {
   const [sets, setSets] = useState(null);
   const [problem, setProblem] = useState(null);
   const [editing, setEditing] = useState(null);  // "new", or the set that is changed
@@ -87,7 +92,8 @@ function Sets({ collection: { name: collection, n_images: nImages }, asked }) {
       </div>`}
     ${set && nImages === 0 && html`<${NoPictures} collection=${collection}/>`}
     ${set && nImages > 0 && html`
-      <${OneSet} key=${set.name} collection=${collection} set=${set} nImages=${nImages} onChanged=${() => read()}/>`}
+      <${OneSet} key=${set.name} collection=${collection} set=${set} nImages=${nImages}
+        version=${JSON.stringify(vectors)} onChanged=${() => read()}/>`}
     ${editing && html`
       <${SetDialog} collection=${collection} set=${editing === "new" ? null : editing}
         names=${(sets ?? []).map(({ name }) => name)} onDone=${done} onClose=${() => setEditing(null)}/>`}`;
@@ -127,7 +133,7 @@ const readerText = () => (isReadOnly()
   ? "This server is read-only: labels can be looked at, but not reviewed."
   : "Your key may look, but not review.");
 
-function OneSet({ collection, set, nImages, onChanged }) {
+function OneSet({ collection, set, nImages, version, onChanged }) {
   const place = { collection, set: set.name };
   const { report, touched, problem, read } = useReport(collection, set.name);
   const review = useReview(collection, set.name, set.revision, report?.model);
@@ -136,7 +142,7 @@ function OneSet({ collection, set, nImages, onChanged }) {
   useEffect(() => {
     if (revision.current !== set.revision || report) read();
     revision.current = set.revision;
-  }, [set.revision, nImages]);
+  }, [set.revision, nImages, version]);
   const addLabel = async (label) => {
     try {
       const found = await readSet(collection, set.name);  // somebody else may have changed it
