@@ -56,20 +56,20 @@ def test_a_mixture_that_the_data_cannot_give_is_refused(config, message):
 ITEM = PackedItem("1", "red heart", keywords=("love", "valentine"), captions=("symbols: heart",))
 BARE = PackedItem("2", "arrow left")
 TEMPLATES = ("an icon of {}", "{} emoji")
+SPEC = TextSpec(context_length=12, clean="clip", pad_to="longest", pad_id=0, prompts={"default": ["{}"]})
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> TextTokenizer:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     write_tokenizer(train_tokenizer([*all_texts([ITEM, BARE]), *TEMPLATES], 600), path)
-    spec = TextSpec(context_length=12, clean="clip", pad_to="longest", pad_id=0, prompts={"default": ["{}"]})
-    return TextTokenizer(path, spec)
+    return TextTokenizer(path, SPEC)
 
 
 def drawn(
     tokenizer: TextTokenizer, config: CaptionConfig, index: int, n: int = 400
 ) -> Counter[tuple[int, ...]]:
-    sampler = CaptionSampler([ITEM, BARE], tokenizer, config, context_length=12)
+    sampler = CaptionSampler([ITEM, BARE], tokenizer, config, SPEC)
     rng = np.random.default_rng(0)
     return Counter(tuple(sampler.sample(index, rng).tolist()) for _ in range(n))
 
@@ -88,7 +88,7 @@ def test_pieces_give_the_ids_of_the_whole_text(tokenizer):
 
 def test_an_over_long_caption_keeps_its_end_of_text(tokenizer):
     wordy = PackedItem("3", " ".join(["heart"] * 30))
-    sampler = CaptionSampler([wordy], tokenizer, CaptionConfig(), context_length=12)
+    sampler = CaptionSampler([wordy], tokenizer, CaptionConfig(), SPEC)
     row = sampler.sample(0, np.random.default_rng(0))
     assert tuple(row) == ids(tokenizer, wordy.label)
     assert len(row) == 12
@@ -105,4 +105,4 @@ def test_a_keyword_or_a_synonym_of_the_label_may_be_the_whole_caption(tokenizer,
 def test_a_missing_file_of_synonyms_says_what_writes_one(tokenizer, tmp_path):
     config = CaptionConfig(synonyms=str(tmp_path / "none.tsv"))
     with pytest.raises(DataError, match=r"data.captions.synonyms: .*none.tsv cannot be read.*data wordnet"):
-        CaptionSampler([ITEM], tokenizer, config, context_length=12)
+        CaptionSampler([ITEM], tokenizer, config, SPEC)

@@ -7,8 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.bundle.text.tokenizer import TextTokenizer
+from diptych.bundle.manifest import TextSpec
+from diptych.bundle.text.tokenizer import TextTokenizer, clean
 from diptych_training.config import CaptionConfig
+from diptych_training.data.label_key import label_key
 from diptych_training.errors import DataError
 from diptych_training.paths import expanded
 
@@ -56,6 +58,14 @@ def read_synonyms(file: Path) -> dict[str, tuple[str, ...]]:
     return {text: tuple(synonyms) for text, *synonyms in rows}
 
 
+def caption_key(text: str, tokenizer: TextTokenizer, spec: TextSpec) -> bytes:
+    """What is equal for captions of one label: see `label_key`. A caption that is cut off equals those of the
+    same ids only.
+    """
+    ids, is_cut_off = tokenizer.ids(text)
+    return (ids if is_cut_off else tokenizer.ids(label_key(clean(text, spec.clean)))[0]).tobytes()
+
+
 class CaptionSampler:
     """Samples a caption for an item, with the weights of `CaptionConfig`.
 
@@ -65,10 +75,10 @@ class CaptionSampler:
     """
 
     def __init__(
-        self, items: Sequence[Captioned], tokenizer: TextTokenizer, config: CaptionConfig, context_length: int
+        self, items: Sequence[Captioned], tokenizer: TextTokenizer, config: CaptionConfig, spec: TextSpec
     ) -> None:
         self._config = config
-        self._max_pieces_length = context_length - 2
+        self._max_pieces_length = spec.context_length - 2
         pieces = _Pieces(tokenizer)
         self._start, self._end = pieces.frame
         self._separator = pieces.ids(KEYWORD_SEPARATOR)
@@ -80,8 +90,20 @@ class CaptionSampler:
         self._captions = [
             [pieces.ids(text) for text in (*item.captions, *synonyms.get(item.label, ()))] for item in items
         ]
+        self._keys = {
+            tokenizer.ids(text)[0].tobytes(): caption_key(text, tokenizer, spec)
+            for text in pieces.texts
+            if label_key(text) != text
+        }
         weights = np.array([config.label, config.label_keywords, config.caption, config.keyword])
         self._thresholds = np.cumsum(weights / weights.sum())
+
+    def key(self, ids: Ids) -> bytes:
+        """What is equal for sampled captions of one label, as `caption_key`. Texts in a template, or with
+        keywords, equal those of the same ids only.
+        """
+        found = ids.tobytes()
+        return self._keys.get(found, found)
 
     def sample(self, index: int, rng: np.random.Generator) -> Ids:
         """The (L,) ids of a caption for item `index`, start and end included, L <= context_length."""
@@ -119,6 +141,11 @@ class _Pieces:
         self._known: dict[str, Ids] = {}
         framed, _ = tokenizer.ids("")
         self.frame = framed[:1], framed[1:]
+
+    @property
+    def texts(self) -> Iterable[str]:
+        """All texts whose ids were asked for."""
+        return self._known
 
     def ids(self, text: str) -> Ids:
         """(L,) ids, possibly none."""

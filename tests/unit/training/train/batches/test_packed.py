@@ -1,5 +1,6 @@
 """A batch is a pure function of seed and step."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.config import TrainConfig, read_config
-from diptych_training.data.packed import PackedSource
+from diptych_training.data.packed import PackedItem, PackedSource
 from diptych_training.train.batches.packed import PackedBatches
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
@@ -53,6 +54,20 @@ def test_items_with_the_same_label_are_positives(home, sources):
     expected = [[one == other for other in labels] for one in labels]
     assert batch.positives.tolist() == expected
     assert batch.positives.sum() > len(labels)
+
+
+@pytest.mark.parametrize("are_labels", [True, False])
+def test_texts_that_differ_in_articles_case_or_punctuation_are_positives(home, sources, are_labels):
+    things = ("cat", "dog", "emu")
+    written = [form.format(thing) for form in ("{}", "A {}", "the {}.", "{}!") for thing in things]
+    items = tuple(
+        PackedItem(text, text) if are_labels else PackedItem(text, f"{number}", captions=(text,))
+        for number, text in enumerate(written)
+    )
+    source = replace(sources[0], images=sources[0].images[: len(items)], items=items)
+    batch = maker(home, [source], "data.captions={label = 1e-9, label_keywords = 0.0, caption = 1.0}").make(0)
+    assert len(batch.input_ids.unique(dim=0)) > 2 * len(things)
+    assert len(batch.positives.unique(dim=0)) == len(things)
 
 
 def test_pixels_are_normalised_by_mean_and_deviation_of_the_recipe(home, sources):

@@ -16,6 +16,7 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import DataError
 from diptych_training.train.batches.batch import Batch
 from diptych_training.train.distributed.ranks import Ranks
+from support.pair_files import picture, write_files
 from support.small_streams import (
     N_PAIRS,
     recipe,
@@ -33,6 +34,14 @@ def test_images_and_captions_belong_together(make, pairs_home):
     tokenizer = {row.tobytes(): number for number, row in captions_of(pairs_home).items()}
     found = [tokenizer[row[row != 0].int().numpy().tobytes()] for row in batch.input_ids]
     assert found == seen(batch)
+
+
+def test_captions_that_differ_in_articles_case_or_punctuation_are_positives(make, tmp_path):
+    for number, text in enumerate(["cat", "A cat", "the cat.", "Cat!", "dog", "the Dog", "dog?", "a dog"]):
+        write_files(tmp_path, {f"{number}.png": picture(number), f"{number}.txt": text.encode()})
+    batch = make(train=str(tmp_path)).make(0)
+    assert len(batch.input_ids.unique(dim=0)) > 2
+    assert len(batch.positives.unique(dim=0)) == 2
 
 
 def captions_of(pairs_home: Path) -> dict[int, np.ndarray]:

@@ -5,9 +5,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from diptych_training.data.label_key import label_key
 from diptych_training.data.packed import PackedDataset, hash_fraction
 from diptych_training.evaluate.embedding import Advance
-from diptych_training.refresh.evaluation.labels import label_key
 from diptych_training.refresh.evaluation.mixes import Mixes
 from diptych_training.refresh.evaluation.results import read_stored, write_stored
 from diptych_training.refresh.evaluation.view import Picture, View

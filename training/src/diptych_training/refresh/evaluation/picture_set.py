@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from diptych.bundle.encoder import Embeddings, Pixels
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
+from diptych_training.data.label_key import label_key
 from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel
@@ -23,7 +24,6 @@ from diptych_training.evaluate.ranking import (
 )
 from diptych_training.evaluate.zero_shot import class_embeddings
 from diptych_training.refresh.evaluation.candidates import Candidates, Texts, label_rows
-from diptych_training.refresh.evaluation.labels import label_key
 from diptych_training.refresh.evaluation.results import Part, SetResult
 
 SPLIT = "validation"

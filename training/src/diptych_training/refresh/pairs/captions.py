@@ -8,9 +8,9 @@ from tokenizers import Tokenizer
 
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import clean
+from diptych_training.data.label_key import label_key
 from diptych_training.data.packed import PackedDataset, PackedItem
 from diptych_training.errors import DataError
-from diptych_training.refresh.evaluation.labels import label_key
 from diptych_training.refresh.pairs.findings import Finding, quoted, shortened
 
 

@@ -1,6 +1,6 @@
 """A training batch, the protocol of what makes batches, and the image changes that all of them share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diptych.bundle.encoder import Pixels
-from diptych.bundle.text.tokenizer import Ids
 from diptych_training.config import TrainConfig
 from diptych_training.data.augment import Augment
 from diptych_training.objectives.words import key_of
@@ -38,7 +37,9 @@ class Batch:
     # `lock.cache`, (b, D) float32 features instead.
     images: Tensor
     input_ids: Tensor  # (b, L) int64, padded to the longest caption of the share
-    keys: Tensor  # (b, 2) int64, hashes of caption and label: equal values in a column mean the same text
+    # (b, 2) int64, hashes of caption and label: equal values in a column mean texts of one label, which
+    # differ in articles, case or punctuation only.
+    keys: Tensor
     n_rehearsed: int = 0  # the last items, which are of rehearsed data sets
     targets: Tensor | None = None  # (b, ...) int64, what an objective without a text tower predicts
     teacher_texts: TeacherBatch | None = None  # texts of a text teacher
@@ -77,10 +78,10 @@ def equal_keys(keys: Tensor) -> Tensor:
     return (keys[:, None] == keys[None, :]).any(dim=-1)
 
 
-def keys_of(rows: Sequence[Ids], labels: NDArray[np.int64]) -> Tensor:
-    """B captions as ids and (B,) hashes of labels -> (B, 2), the keys of a batch."""
-    captions = np.array([key_of(row.tobytes()) for row in rows], dtype=np.int64)
-    return torch.from_numpy(np.stack([captions, labels], axis=1))
+def keys_of(captions: Iterable[bytes], labels: NDArray[np.int64]) -> Tensor:
+    """B keys of captions (`caption_key`) and (B,) hashes of labels -> (B, 2), the keys of a batch."""
+    hashes = np.array([key_of(caption) for caption in captions], dtype=np.int64)
+    return torch.from_numpy(np.stack([hashes, labels], axis=1))
 
 
 class PixelTransform:

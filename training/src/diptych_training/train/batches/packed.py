@@ -10,6 +10,7 @@ from torch import Tensor
 from diptych.bundle.text.tokenizer import TextTokenizer, clean, pad
 from diptych_training.config import TrainConfig
 from diptych_training.data.captions import CaptionSampler
+from diptych_training.data.label_key import label_key
 from diptych_training.data.packed import PackedSource
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
 from diptych_training.objectives.words import key_of
@@ -44,14 +45,13 @@ class PackedBatches:
             for source in sources
         ]
         self._sampler = MixtureSampler(weights, config.data, table)
-        self._captions = CaptionSampler(items, tokenizer, config.data.captions, config.text.context_length)
+        self._captions = CaptionSampler(items, tokenizer, config.data.captions, config.text)
         self._transform = PixelTransform(config, ranks)
         self._images = [source.images for source in sources]
         self._features = None if features is None else features(sources)  # (N, D)
         self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
-        # Labels that clean to the same text are equal.
-        cleaned = (clean(item.label, config.text.clean) for item in items)
-        self._label_of = np.array([key_of(label.encode()) for label in cleaned], dtype=np.int64)
+        labels = (label_key(clean(item.label, config.text.clean)) for item in items)
+        self._label_of = np.array([key_of(label.encode()) for label in labels], dtype=np.int64)
 
     def make(self, step: int) -> Batch:
         """Return the batch of step 0, 1, ..., or this rank's share of it.
@@ -68,7 +68,7 @@ class PackedBatches:
         return Batch(
             images=self._images_of(chosen, step, seed),
             input_ids=torch.from_numpy(pad(rows, self._config.text)).long(),
-            keys=keys_of(rows, self._label_of[chosen]),
+            keys=keys_of(map(self._captions.key, rows), self._label_of[chosen]),
         )
 
     def position(self, step: int) -> Position:

@@ -90,7 +90,7 @@ class StreamedBatches:
         return Batch(
             images=self._transform(part.pixels, step, seed),
             input_ids=torch.from_numpy(pad(part.rows, self._config.text)).long(),
-            keys=keys_of(part.rows, labels),
+            keys=keys_of(part.captions, labels),
         )
 
     def position(self, step: int) -> Position:

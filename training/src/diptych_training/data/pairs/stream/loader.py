@@ -30,7 +30,8 @@ class Part:
 
     pixels: Pixels  # (N, S, S, 3)
     rows: list[Ids]  # N of (L,)
-    labels: list[str]  # N
+    captions: list[bytes]  # N keys
+    labels: list[str]  # N keys
     positions: StreamPositions
 
 
@@ -139,6 +140,7 @@ def _part(streams: Mapping[int, SampleStream], n_each: int) -> Part:
     return Part(
         pixels=np.stack([sample.pixels for sample in samples]),
         rows=[sample.input_ids for sample in samples],
+        captions=[sample.caption for sample in samples],
         labels=[sample.label for sample in samples],
         positions={number: stream.position for number, stream in streams.items()},
     )
@@ -159,6 +161,7 @@ def _concatenate(one: Part, other: Part) -> Part:
         one,
         pixels=np.concatenate([one.pixels, other.pixels]),
         rows=[*one.rows, *other.rows],
+        captions=[*one.captions, *other.captions],
         labels=[*one.labels, *other.labels],
         positions={**one.positions, **other.positions},
     )

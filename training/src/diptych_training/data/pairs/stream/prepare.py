@@ -12,7 +12,8 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.text.tokenizer import Ids, TextTokenizer, clean
 from diptych.errors import InputError, InvalidValue
 from diptych_training.config import CaptionConfig
-from diptych_training.data.captions import KEYWORD_SEPARATOR
+from diptych_training.data.captions import KEYWORD_SEPARATOR, caption_key
+from diptych_training.data.label_key import label_key
 from diptych_training.data.pairs.image_files import run_isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Texts, Unusable
 from diptych_training.data.pairs.stream.order import Cursor, Stream
@@ -77,10 +78,13 @@ def position_from_numbers(numbers: Sequence[int]) -> StreamPosition:
 
 @dataclass(frozen=True)
 class Sample:
-    """A pair ready for a batch. `label` is its cleaned label, or else its cleaned text."""
+    """A pair ready for a batch. `caption` and `label` are what is equal for captions of one label:
+    `caption_key` of its text, and `label_key` of its label, or else of its text.
+    """
 
     pixels: Pixels  # (S, S, 3)
     input_ids: Ids  # (L,)
+    caption: bytes
     label: str
 
 
@@ -111,9 +115,10 @@ class Preparer:
         ids, _ = self._tokenizer.ids(text)
         if np.array_equal(ids, self._empty_ids):
             raise InvalidValue(f"its text {text[:MAX_TEXT_IN_MESSAGE]!r} is empty after cleaning")
-        label = clean(text if pair.texts.label is None else pair.texts.label, self._text_spec.clean)
+        named = clean(text if pair.texts.label is None else pair.texts.label, self._text_spec.clean)
         pixels = run_isolated(load_pixels, pair.image, self._image_spec, self._limits, self._mode)
-        return Sample(pixels, ids, label)
+        caption = caption_key(text, self._tokenizer, self._text_spec)
+        return Sample(pixels, ids, caption, label_key(named))
 
 
 class SampleStream:

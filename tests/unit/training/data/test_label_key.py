@@ -2,7 +2,7 @@
 
 import pytest
 
-from diptych_training.refresh.evaluation.labels import label_key
+from diptych_training.data.label_key import label_key
 
 
 @pytest.mark.parametrize(
