@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, features
 
 from diptych.bundle.image import heic
 from diptych.bundle.image.exif import NO_EXIF, Exif, exif_of
@@ -43,6 +43,7 @@ _SIDEWAYS = frozenset(
     }
 )
 
+_PHOTOSHOP_IPTC = 0x0404  # the resource of APP13 that holds IPTC
 MAX_EXIF_BYTES = 1_200_000  # longer EXIF is ignored: Pillow makes an object of every number in a tag
 
 Needed = Callable[[int, int], tuple[int, int]]  # upright (width, height) -> the (width, height) that suffice
@@ -110,6 +111,26 @@ def probe(payload: bytes, limits: ImageLimits) -> ImageInfo:
     image_format = _format(payload, limits)
     with _opened(payload, image_format, limits) as image:
         return _info(image, image_format, payload)
+
+
+@dataclass(frozen=True)
+class TextBlocks:
+    """The blocks of a file in which programs write texts about the picture; empty without one."""
+
+    xmp: bytes = b""
+    iptc: bytes = b""
+
+
+def text_blocks(payload: bytes, limits: ImageLimits) -> TextBlocks:
+    """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+    image_format = _format(payload, limits)
+    with _opened(payload, image_format, limits) as image:
+        photoshop = image.info.get("photoshop")
+        iptc = photoshop.get(_PHOTOSHOP_IPTC) if isinstance(photoshop, dict) else None
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            iptc = image.tag_v2.get(TiffImagePlugin.IPTC_NAA_CHUNK)
+        xmp = image.info.get("xmp")
+        return TextBlocks(*(one if isinstance(one, bytes) else b"" for one in (xmp, iptc)))
 
 
 @dataclass(frozen=True)

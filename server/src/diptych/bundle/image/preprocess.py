@@ -38,10 +38,12 @@ from diptych.bundle.image.decode import (
     ImageInfo,
     ImageLimits,
     OnHeader,
+    TextBlocks,
     decode,
     decode_scaled,
     probe,
     silence_decoders,
+    text_blocks,
 )
 from diptych.bundle.image.geometry import place, resized_size
 from diptych.bundle.image.resize import ALONE, Sharing, kept, on_canvas, resize
@@ -54,11 +56,13 @@ __all__ = [
     "ImageInfo",
     "ImageLimits",
     "OnHeader",
+    "TextBlocks",
     "load_pixels",
     "open_rgb",
     "preprocess",
     "probe",
     "silence_decoders",
+    "text_blocks",
     "thumbnail",
 ]
 

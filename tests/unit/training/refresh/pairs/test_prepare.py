@@ -14,6 +14,7 @@ from diptych_training.refresh.pairs import prepare
 from diptych_training.refresh.pairs.findings import REPORT_FILE, read_report
 from diptych_training.refresh.pairs.own import OWN, SHEET_FILE
 from diptych_training.refresh.pairs.prepare import PairsOptions
+from support.embedded_captions import in_jpeg, xmp_of
 from support.own_pairs import captioned, familiar, tiny_source_model, write_captioned, write_shipped
 from support.pair_files import write_files, write_table
 from support.pictures import noise
@@ -65,6 +66,22 @@ def test_pairs_are_packed_as_the_model_sees_them_and_a_part_is_held_out(tmp_path
     np.testing.assert_array_equal(source.images[0], expected)
     assert (tmp_path / "refresh" / SHEET_FILE).stat().st_size <= 200_000
     assert read_report(tmp_path / "refresh") == report
+
+
+def test_the_report_counts_where_captions_come_from_and_hostile_ones_are_named(tmp_path):
+    files = captioned(familiar(25)) | {
+        f"x{n}.jpg": in_jpeg(xmp=xmp_of(description={"x-default": f"a cat {n}"}), colour=(n, 9 * n, 0))
+        for n in range(3)
+    }
+    files["bomb.jpg"] = in_jpeg(xmp=b"<!DOCTYPE x [<!ENTITY a 'aaaa'>]><x>&a;</x>")
+
+    report = prepared(tmp_path, write_files(tmp_path / "photos", files))
+
+    assert report.origins == {"text files": 25, "XMP": 3}
+    assert "captions: 25 from text files, 3 from XMP" in report.text()
+    (finding,) = report.of("unusable")
+    assert finding.examples == ("photos:bomb.jpg",)
+    assert "declares a document type" in finding.what
 
 
 def test_the_same_inputs_are_not_read_again(tmp_path, monkeypatch):

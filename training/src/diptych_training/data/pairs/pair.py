@@ -4,8 +4,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from diptych_training.errors import DataError
 
@@ -14,6 +14,12 @@ CAPTION_KEY = "caption"
 NO_TEXT_FILE = "it has no text file next to it"
 NO_CAPTION = "it has no caption"
 BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # Unicode categories of invisible characters
+
+
+# Where the texts of an image come from.
+Origin = Literal[
+    "text files", "JSON files", "XMP", "IPTC", "folder names", "tables", "JSON Lines", "packed data sets"
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Texts:
     captions: tuple[str, ...] = ()
     label: str | None = None
     keywords: tuple[str, ...] = ()
+    origin: Origin = field(default="text files", compare=False)
 
     @property
     def first(self) -> str:
@@ -153,14 +160,20 @@ def is_blank(text: str) -> bool:
     return all(unicodedata.category(sign) in BLANK for sign in text)
 
 
-def texts_of(captions: Iterable[str], label: str | None = None, keywords: Iterable[str] = ()) -> Texts:
+def texts_of(
+    captions: Iterable[str],
+    label: str | None = None,
+    keywords: Iterable[str] = (),
+    *,
+    origin: Origin = "text files",
+) -> Texts:
     """Make Texts, ignoring blank texts. ValueError if none is left."""
     kept = tuple(caption.strip() for caption in captions if not is_blank(caption))
     if label is not None and not is_blank(label):
-        return Texts(kept, label, tuple(one for one in keywords if not is_blank(one)))
+        return Texts(kept, label, tuple(one for one in keywords if not is_blank(one)), origin)
     if not kept:
         raise ValueError(f"its {'caption' if label is None else 'label'} is empty")
-    return Texts(captions=kept)
+    return Texts(captions=kept, origin=origin)
 
 
 def texts_of_json(payload: bytes, caption_key: str = CAPTION_KEY) -> Texts | None:
@@ -173,12 +186,17 @@ def texts_of_json(payload: bytes, caption_key: str = CAPTION_KEY) -> Texts | Non
         row = json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its JSON cannot be read: {error}") from None
+    return texts_of_row(row, caption_key, "JSON files")
+
+
+def texts_of_row(row: object, caption_key: str, origin: Origin) -> Texts | None:
+    """The texts of a JSON object, or None if all are blank. ValueError if it is none, or has other values."""
     if not isinstance(row, dict):
-        raise ValueError("its JSON is not an object")
+        raise ValueError(f"its JSON is not an object but {row!r:.40}")
     for label in _visible_strings(row, "label"):
-        return texts_of(_strings(row, "captions"), label, _strings(row, "keywords"))
+        return texts_of(strings_of(row, "captions"), label, strings_of(row, "keywords"), origin=origin)
     captions = _visible_strings(row, caption_key) or _visible_strings(row, "captions")
-    return texts_of(captions) if captions else None
+    return texts_of(captions, origin=origin) if captions else None
 
 
 def json_of_texts(texts: Texts) -> bytes:
@@ -213,12 +231,13 @@ def require_shards(shards: list[Shard], what: str) -> list[Shard]:
 
 def _visible_strings(row: dict[str, Any], key: str) -> list[str]:
     """The texts of a key that are not blank."""
-    return [text for text in _strings(row, key) if not is_blank(text)]
+    return [text for text in strings_of(row, key) if not is_blank(text)]
 
 
-def _strings(row: dict[str, Any], key: str) -> list[str]:
+def strings_of(row: dict[str, Any], key: str) -> list[str]:
+    """The text or texts of a key, none if it is missing. ValueError for another value."""
     value = row.get(key)
     values = [] if value is None else value if isinstance(value, list) else [value]
     if not all(isinstance(one, str) for one in values):
-        raise ValueError(f"its JSON key {key!r} is neither a text nor a list of texts")
+        raise ValueError(f"its JSON key {key!r} is {value!r:.40}, neither a text nor a list of texts")
     return values

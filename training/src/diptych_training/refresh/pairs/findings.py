@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from diptych_training.data.pairs.pair import Origin
 from diptych_training.files import write_text
 from diptych_training.reports.text import one_line
 from diptych_training.schema import Frozen, find_record
@@ -51,7 +52,8 @@ class PairsReport(Frozen):
     """Counts of pairs and distinct captions, and the findings.
 
     `n_found` counts all entries of the sources but excluded ones; usable pairs are trained on or held out.
-    `inputs` is a sha256 of everything that the report depends on.
+    `origins` counts usable pairs by where their captions come from. `inputs` is a sha256 of everything that
+    the report depends on.
     """
 
     schema_version: Literal[1] = 1
@@ -62,6 +64,7 @@ class PairsReport(Frozen):
     n_train: int
     n_held_out: int
     n_captions: int
+    origins: dict[Origin, int]
     findings: tuple[Finding, ...]
 
     @property
@@ -85,7 +88,8 @@ class PairsReport(Frozen):
             f"{self.n_train:,} to train on, {self.n_held_out:,} held out; "
             f"{self.n_captions:,} different {'caption' if self.n_captions == 1 else 'captions'}"
         )
-        lines = [_filled(summary, "", "  ")]
+        origins = ", ".join(f"{n:,} from {origin}" for origin, n in self.origins.items())
+        lines = [_filled(summary, "", "  "), _filled(f"captions: {origins}", "", "  ")]
         for finding in self.findings:
             lines.append(_filled(finding.line(), "- ", "  "))
             if finding.advice:

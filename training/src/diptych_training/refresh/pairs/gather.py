@@ -14,7 +14,7 @@ from diptych.bundle.manifest import ImageSpec
 from diptych_training.data.packed import Images, PackedItem, hash_fraction
 from diptych_training.data.pairs.image_files import map_in_threads
 from diptych_training.data.pairs.packing import packed_item, prepared_pixels
-from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, reason_category
+from diptych_training.data.pairs.pair import Entry, Origin, Pair, Shard, Unusable, reason_category
 from diptych_training.errors import DataError
 from diptych_training.progress import progress_bar
 from diptych_training.refresh.pairs.captions import CaptionTokens, texts_of_item
@@ -25,12 +25,13 @@ from diptych_training.refresh.pairs.hold_out import names_in_sources
 class Gathered:
     """Usable pairs: `images` (N, S, S, 3) uint8 RGB and their N items, and what happened to the others.
 
-    `unusable` has entries by category of their reason; `same` and `merged` name pictures that equal an
-    earlier one, without and with a caption that this one lacked.
+    `origins` says where the texts of each come from. `unusable` has entries by category of their reason;
+    `same` and `merged` name pictures that equal an earlier one, without and with a caption that it lacked.
     """
 
     images: Images
     items: list[PackedItem] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
     unusable: dict[str, list[Unusable]] = field(default_factory=lambda: defaultdict(list))
     same: list[str] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
@@ -39,6 +40,7 @@ class Gathered:
         """Keep only the pairs at these positions, in this order."""
         self.images = self.images[list(indices)]
         self.items = [self.items[index] for index in indices]
+        self.origins = [self.origins[index] for index in indices]
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,14 @@ def gather(
                 gathered.unusable[reason_category(made)].append(Unusable(printable(entry.name), made))
                 continue
             bar.update()
-            item, pixels = made
+            item, pixels, origin = made
             index = position.setdefault(_digest(pixels), len(gathered.items))
             if index == n_at_most:
                 raise DataError(f"{entry.name} appeared while pairs were read: start again")
             if index == len(gathered.items):
                 gathered.images[index] = pixels
                 gathered.items.append(item)
+                gathered.origins.append(origin)
             else:
                 _merge(gathered, index, item, tokens)
     gathered.images = gathered.images[: len(gathered.items)]
@@ -124,8 +127,8 @@ def _entries(shards: Sequence[Shard], left_out: Set[str]) -> Iterator[Entry]:
 
 def _prepared(
     entry: Entry, spec: ImageSpec, limits: ImageLimits, tokens: CaptionTokens
-) -> tuple[PackedItem, Pixels] | str:
-    """Item and pixels of a pair, or the reason why it cannot be used."""
+) -> tuple[PackedItem, Pixels, Origin] | str:
+    """Item, pixels and origin of a pair, or the reason why it cannot be used."""
     if isinstance(entry, Unusable):
         return entry.reason
     try:
@@ -133,7 +136,7 @@ def _prepared(
     except ValueError as error:
         return str(error)
     pixels = prepared_pixels(entry, spec, limits)
-    return pixels if isinstance(pixels, str) else (item, pixels)
+    return pixels if isinstance(pixels, str) else (item, pixels, entry.texts.origin)
 
 
 def _with_distinct_captions(item: PackedItem, tokens: CaptionTokens) -> PackedItem:

@@ -11,11 +11,12 @@ from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.remote.retry import is_local
 from diptych_training.data.pairs.remote.urls import join
 from diptych_training.data.pairs.sources.changes import fingerprints
+from diptych_training.data.pairs.sources.json_lines import JsonLinesShard
 from diptych_training.data.pairs.sources.parquet import ParquetShard
 from diptych_training.data.pairs.sources.table import TableShard
 from diptych_training.importing.source_model import SourceModel
 
-FORMAT = 3  # raise it when the same inputs give another data set or report
+FORMAT = 4  # raise it when the same inputs give another data set or report
 
 
 def inputs_digest(
@@ -53,7 +54,7 @@ def _named_pictures(shards: Sequence[Shard]) -> Iterator[str]:
     for shard in shards:
         if isinstance(shard, TableShard):
             root = shard.table.images_root
-        elif isinstance(shard, ParquetShard):
+        elif isinstance(shard, ParquetShard | JsonLinesShard):
             root = shard.images_root
         else:
             continue

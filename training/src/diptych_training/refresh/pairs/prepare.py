@@ -1,6 +1,7 @@
 """Look at a person's pairs, report what was found, and pack the usable ones for a model."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -165,6 +166,7 @@ class _Preparation:
             n_train=n_usable - len(held),
             n_held_out=len(held),
             n_captions=len(set(captions)),
+            origins=dict(Counter(gathered.origins).most_common()),
             findings=tuple(self.findings),
         )
         write_report(folder, report)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diptych_training.data.pairs.pair import NO_CAPTION, NO_TEXT_FILE, Unusable
 from diptych_training.data.pairs.remote.retry import is_local
-from diptych_training.data.pairs.sources.find import PARQUET_ENDING, TABLE_ENDINGS
+from diptych_training.data.pairs.sources.find import ROW_ENDINGS
 from diptych_training.refresh.pairs.findings import Finding, first_examples, shortened
 from diptych_training.refresh.pairs.gather import Gathered, Listed
 from diptych_training.reports.text import one_line
@@ -74,8 +74,9 @@ def _few_reasons(unusable: Mapping[str, Sequence[Unusable]]) -> dict[str, list[U
 def _tables_in(sources: Sequence[str]) -> str:
     """A hint at tables in local folders, which may hold the captions; empty if there are none."""
     folders = [Path(source) for source in sources if is_local(source) and Path(source).is_dir()]
-    endings = (*TABLE_ENDINGS, PARQUET_ENDING)
-    tables = [str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix in endings]
+    tables = [
+        str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix in ROW_ENDINGS
+    ]
     return f", or name {tables[0]} in place of the folder if it holds them" if tables else ""
 
 

@@ -19,6 +19,7 @@ from diptych_training.data.pairs.remote.urls import (
     without_query,
 )
 from diptych_training.data.pairs.sources.folder import folder_shards
+from diptych_training.data.pairs.sources.json_lines import json_lines_shards
 from diptych_training.data.pairs.sources.packed_shard import packed_shards
 from diptych_training.data.pairs.sources.parquet import parquet_shards
 from diptych_training.data.pairs.sources.shard_index import SHARD_INDEX_FILE, indexed_files
@@ -28,9 +29,11 @@ from diptych_training.errors import DataError
 
 TABLE_ENDINGS = (".csv", ".tsv")
 PARQUET_ENDING = ".parquet"
-FILE_ENDINGS = (*TAR_ENDINGS, *TABLE_ENDINGS, PARQUET_ENDING)
+JSON_LINES_ENDINGS = (".jsonl", ".ndjson")
+ROW_ENDINGS = (*TABLE_ENDINGS, *JSON_LINES_ENDINGS, PARQUET_ENDING)
+FILE_ENDINGS = (*TAR_ENDINGS, *ROW_ENDINGS)
 ARCHIVE_ENDINGS = (".zip", ".7z", ".rar")
-KINDS = "a .tar (also .gz, .bz2, .xz, .zst), .csv, .tsv or .parquet file, or a folder"
+KINDS = "a .tar (also .gz, .bz2, .xz, .zst), .csv, .tsv, .jsonl or .parquet file, or a folder"
 
 
 class SourceReader:
@@ -47,7 +50,7 @@ class SourceReader:
         self._columns = columns
         self._images_root = images_root
         self._caption_key = caption_key
-        self._max_bytes = limits.max_bytes
+        self._limits, self._max_bytes = limits, limits.max_bytes
         self._packed_split = packed_split
 
     def shards(self, patterns: Iterable[str]) -> list[Shard]:
@@ -63,6 +66,8 @@ class SourceReader:
             return [TarShard(name, prefix, self._max_bytes, self._caption_key)]
         if ending.endswith(TABLE_ENDINGS):
             return table_shards(name, prefix, self._columns, self._images_root, self._max_bytes)
+        if ending.endswith(JSON_LINES_ENDINGS):
+            return json_lines_shards(name, prefix, self._columns, self._images_root, self._max_bytes)
         if ending.endswith(PARQUET_ENDING):
             return parquet_shards(name, prefix, self._columns, self._images_root, self._max_bytes)
         if is_folder(name):
@@ -75,10 +80,10 @@ class SourceReader:
         raise DataError(f"{name}: not {KINDS}{hint}")
 
     def _folder(self, name: str, prefix: str) -> list[Shard]:
-        """Shards of a packed data set, or of image files with text files."""
+        """Shards of a packed data set, or of image files."""
         if is_local(name) and (Path(name) / INDEX_FILE).is_file():
             return packed_shards(Path(name), prefix, self._packed_split)
-        return folder_shards(name, prefix, self._max_bytes, self._caption_key)
+        return folder_shards(name, prefix, self._limits, self._caption_key)
 
 
 def _is_file(name: str) -> bool:

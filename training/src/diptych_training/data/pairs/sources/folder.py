@@ -1,8 +1,12 @@
-"""Read a folder of images, each with a text file of the same name."""
+"""Read a folder of images, each with a text file of the same name, or with a caption inside it, or in a
+folder whose name is its caption.
+"""
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
+from diptych.bundle.image.preprocess import ImageLimits
+from diptych_training.data.pairs.embedded.captions import embedded_texts
 from diptych_training.data.pairs.pair import (
     CAPTION_KEY,
     MAX_TEXT_BYTES,
@@ -15,6 +19,7 @@ from diptych_training.data.pairs.pair import (
     excluded_entry,
     require_shards,
     text_of_file,
+    texts_of,
     texts_of_json,
 )
 from diptych_training.data.pairs.remote.urls import files_under, join, read_url
@@ -26,13 +31,17 @@ TEXT_ENDINGS = ("txt", "json")
 
 @dataclass(frozen=True)
 class FolderShard:
-    """Some images of a folder: their names relative to it, each with its text file's name or None."""
+    """Some images of a folder: their names relative to it, each with its text file's name or None.
+
+    `folder_names`: the name of its folder is the caption of an image without another one.
+    """
 
     folder: str
     prefix: str
     file_pairs: tuple[tuple[str, str | None], ...]
-    max_bytes: int
+    limits: ImageLimits
     caption_key: str = CAPTION_KEY
+    folder_names: bool = False
 
     @property
     def location(self) -> str:
@@ -55,13 +64,19 @@ class FolderShard:
                 yield excluded_entry(name)
                 continue
             try:
-                if text is None:
+                texts = None if text is None else self._texts(text)
+                is_read = with_images or texts is None
+                content = read_url(join(self.folder, image), self.limits.max_bytes) if is_read else b""
+                texts = texts or embedded_texts(content, self.limits) or self._texts_of_folder(image)
+                if texts is None:
                     raise ValueError(NO_TEXT_FILE)
-                texts = self._texts(text)
-                content = read_url(join(self.folder, image), self.max_bytes) if with_images else b""
-                yield Pair(name, content, texts)
+                yield Pair(name, content if with_images else b"", texts)
             except ValueError as error:
                 yield Unusable(name, str(error))
+
+    def _texts_of_folder(self, image: str) -> Texts | None:
+        caption = folder_caption(image) if self.folder_names else ""
+        return texts_of([caption], origin="folder names") if caption else None
 
     def _texts(self, name: str) -> Texts:
         try:
@@ -76,16 +91,31 @@ class FolderShard:
         return texts
 
 
-def folder_shards(folder: str, prefix: str, max_bytes: int, caption_key: str) -> list[Shard]:
-    """Shards of the images in a folder and its subfolders, by name. DataError if there are none."""
+def folder_caption(image: str) -> str:
+    """The name of an image's folder as a caption; empty if the image is in none, or its name has no letter,
+    as that of a date.
+    """
+    name = image.rpartition("/")[0].rpartition("/")[2].replace("_", " ").strip()
+    return name if any(map(str.isalpha, name)) else ""
+
+
+def folder_shards(folder: str, prefix: str, limits: ImageLimits, caption_key: str) -> list[Shard]:
+    """Shards of the images in a folder and its subfolders, by name. DataError if there are none.
+
+    Names of subfolders are captions if there are several, and no image has a text file.
+    """
     names = files_under(folder)
     text_of: dict[str, str] = {}
     for ending in TEXT_ENDINGS:  # a JSON file replaces a text file, as it holds more
         text_of |= {_stem(name): name for name in names if name.lower().endswith(f".{ending}")}
     images = [name for name in names if name.rpartition(".")[2].lower() in IMAGE_ENDINGS]
     files = [(name, text_of.get(_stem(name))) for name in images]
+    named = {folder_caption(name) for name in images} - {""}
+    folder_names = len(named) > 1 and all(text is None for _, text in files)
     shards: list[Shard] = [
-        FolderShard(folder, prefix, tuple(files[start : start + IMAGES_PER_SHARD]), max_bytes, caption_key)
+        FolderShard(
+            folder, prefix, tuple(files[start : start + IMAGES_PER_SHARD]), limits, caption_key, folder_names
+        )
         for start in range(0, len(files), IMAGES_PER_SHARD)
     ]
     return require_shards(shards, f"{folder}: the folder")

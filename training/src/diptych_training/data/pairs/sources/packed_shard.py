@@ -49,7 +49,7 @@ class PackedShard:
     def _entry(self, item: PackedItem, pixels: Images | None) -> Entry:
         name = f"{self.prefix}:{self.source}:{item.id}"
         try:
-            texts = texts_of(item.captions, item.label, item.keywords)
+            texts = texts_of(item.captions, item.label, item.keywords, origin="packed data sets")
         except ValueError as error:
             return Unusable(name, str(error))
         png = io.BytesIO()

@@ -113,7 +113,7 @@ class ParquetShard:
         try:
             if len(image) > self.max_bytes:
                 raise ValueError(f"has {len(image)} bytes, limit is {self.max_bytes}")
-            return Pair(name, image, texts_of(captions))
+            return Pair(name, image, texts_of(captions, origin="tables"))
         except ValueError as error:
             return Unusable(name, str(error))
 

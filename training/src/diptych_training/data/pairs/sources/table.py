@@ -17,6 +17,7 @@ from diptych_training.data.pairs.pair import (
     Entry,
     Pair,
     Shard,
+    Texts,
     Unusable,
     excluded_entry,
     require_shards,
@@ -159,11 +160,18 @@ def entry_at(
     path: str, captions: list[str], read: ReadImage, location: RowLocation, excluded: Set[str]
 ) -> Entry:
     """The pair of an image and its captions, named after the image's path or URL."""
+    return entry_with(path, lambda: texts_of(captions, origin="tables"), read, location, excluded)
+
+
+def entry_with(
+    path: str, read_texts: Callable[[], Texts], read: ReadImage, location: RowLocation, excluded: Set[str]
+) -> Entry:
+    """The pair of an image and its texts; `read_texts` may raise ValueError."""
     name = f"{location.prefix}:{path}"
     if name in excluded:
         return excluded_entry(name)
     try:
-        texts = texts_of(captions)
+        texts = read_texts()
         if not path:
             raise ValueError("it names no image")
         return Pair(name, read(path), texts)
@@ -175,7 +183,7 @@ def table_shards(
     url: str, prefix: str, columns: Columns, images_root: str | None, max_bytes: int
 ) -> list[Shard]:
     """Shards of a CSV or TSV file. DataError if its first row does not name its columns."""
-    file = _local_copy(url)
+    file = local_copy(url)
     delimiter = "\t" if name_of(url).lower().endswith(".tsv") else ","
     with open_regular(file) as opened:
         first = next(read_rows(opened, delimiter), None)
@@ -227,8 +235,8 @@ def _find_column(
     raise DataError(f"{what}: {missing}; {setting} names one of: {', '.join(names)}")
 
 
-def _local_copy(url: str) -> Path:
-    """The local table, or a downloaded copy: its parts are read in any order."""
+def local_copy(url: str) -> Path:
+    """The local table, or a downloaded copy: its parts are read in any order. DataError without one."""
     if is_local(url):
         open_url(url).close()
         return Path(url)

@@ -11,8 +11,9 @@ from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.sources.table import Columns
 
 SOURCES_HELP = (
-    "path or URL of tar shards, a CSV, TSV or Parquet file, a folder of images next to text files, or a "
-    "packed data set; may have wildcards and braces such as shards-{0000..0099}.tar"
+    "path or URL of tar shards, a CSV, TSV, JSON Lines or Parquet file, a folder of images with captions "
+    "next to or inside them, or a packed data set; may have wildcards and braces such as "
+    "shards-{0000..0099}.tar"
 )
 
 
