@@ -1,18 +1,22 @@
 """`diptych-train calibrate` on tiny bundles with a proof set of real size."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from diptych.bundle.calibration import calibration_file, read_calibration
+from diptych.bundle.calibration import RelevanceMap, calibration_file, read_calibration
 from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.data.packed import PackedItem
+from diptych_training.evaluate.calibrate.calibrate import calibrate_version
 from diptych_training.evaluate.proof_set.file import PROOF_SET_FILE, write_proof_set
 from diptych_training.evaluate.proof_set.pictures import encode_lossless
 from diptych_training.evaluate.proof_set.proof_set import ProofSet, ProofSource
+from support.own_pairs import write_shipped
+from support.pictures import noise
 from support.tiny_bundle import TINY, write_changed_bundle, write_tiny_bundle
 from support.tiny_graphs import COLOURS
 
@@ -53,6 +57,28 @@ def test_calibrating_writes_a_file_beside_the_version(repo: Path, capsys: pytest
     assert found.bank.shape == (160, 16)
     assert bundle_digest(folder) == before
     assert repository.verify(TINY, 1)
+
+
+def test_own_pairs_are_searched_too_and_an_earlier_calibration_is_measured_on_the_same(repo: Path) -> None:
+    repository = ModelRepository(repo)
+    plain = calibrate_version(repository, TINY, 1).calibration
+    labels = [form.format(n) for n in range(20) for form in ("a thing {}", "The thing {}!", "thing {}")]
+    own = write_shipped(repo.parent / "own", {label: noise(n) for n, label in enumerate(labels)})
+    certain = [
+        replace(plain, maps=dict.fromkeys(plain.maps, RelevanceMap(floor=floor, width=0, slope=1, growth=0)))
+        for floor in (-100, 100)  # every hit is relevant, and none
+    ]
+
+    every, none = (calibrate_version(repository, TINY, 1, own.path, one) for one in certain)
+
+    maps = every.calibration.maps
+    assert maps["text"].n_queries - plain.maps["text"].n_queries == 20
+    assert np.array_equal(every.calibration.bank, plain.bank)
+    for kind in ("text", "image"):
+        assert 0 < none.earlier_errors[kind] < 1
+        assert every.earlier_errors[kind] + none.earlier_errors[kind] == pytest.approx(1)
+    written = read_calibration(every.file, repository.manifest(TINY, 1))
+    assert dict(written.maps) == dict(maps)
 
 
 def test_a_calibration_disturbs_no_reader_of_the_repository(repo: Path) -> None:

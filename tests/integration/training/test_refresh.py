@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import shutil
 import signal
 import threading
@@ -10,8 +11,10 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from diptych.bundle.calibration import calibrated_identity, calibration_file, read_calibration
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.refresh.evaluation.difference import paired_difference
@@ -25,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("few_emoji")
 N_STEPS = 6
 STAGES = (
     ("refresh", "prepare_pairs"), ("train", "write_recipe"), ("train", "train_run"), ("refresh", "measure"),
-    ("refresh", "report_gains"), ("refresh", "publish"),
+    ("refresh", "report_gains"), ("refresh", "publish"), ("refresh", "recalibrate"),
 )  # fmt: skip
 INSIDE = (
     ("train.loop", "write_checkpoint"),
@@ -93,6 +96,17 @@ def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_
     assert "prove fp32" not in said
     assert "prove fp32" in (folder / "export.log").read_text()
     assert "check valve" in (folder / "report.html").read_text()
+
+    calibration = read_calibration(calibration_file(repository.folder("mine", 1)), new)
+    start = read_calibration(calibration_file(repository.folder("tiny", 1)), old)
+    assert calibration.identity == calibrated_identity(new)
+    assert calibration.bank.shape == start.bank.shape
+    assert np.abs(calibration.bank - start.bank).max() > 0.001
+    page = (folder / "report.md").read_text()
+    assert "fitted again, on the shipped pairs and 5 held-out ones of yours" in page
+    assert " with the maps of tiny/1, and now: " in page
+    for kind, title in (("text", "by words"), ("image", "by an image")):
+        assert re.search(rf"{title} 0\.[0-9]+ and {calibration.maps[kind].error:.3f} ", page)
 
 
 @pytest.mark.long

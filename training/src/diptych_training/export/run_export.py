@@ -43,7 +43,7 @@ class RunExport:
     `data` None: the proof set of the model that the run started from, else the default data set, else the
     default model's proof set. `precisions` None: those of earlier versions. `half_weights` None: as the
     newest version of the name stores its weights. `curves` None: those of the run. `refreshed` is what a
-    refresh measured.
+    refresh measured. `is_calibrated`: whether the version is calibrated afterwards.
     """
 
     run_dir: Path
@@ -58,6 +58,7 @@ class RunExport:
     ungated: bool = False
     curves: Path | None = None
     refreshed: Refreshed | None = None
+    is_calibrated: bool = True
 
 
 def publish_run(
@@ -65,7 +66,7 @@ def publish_run(
 ) -> int:
     """Publish the run and return the version.
 
-    The version is calibrated afterwards. `report` receives lines about precisions, storage of weights, proof
+    `report` receives lines about precisions, storage of weights, proof
     set and licence. `details` receives the lines of finished stages, the parity table and the sizes of the
     files; they are printed if it is None. Raises CheckpointError if the run cannot be read, else what
     `publish.export_run` raises.
@@ -99,7 +100,8 @@ def publish_run(
                 calibrated_on=data.calibration,
                 proof_set=data.proof_set,
             )
-    calibrate_published(repository, wanted.name, version, report)
+    if wanted.is_calibrated:
+        calibrate_published(repository, wanted.name, version, report)
     licence = options.licence_of(trained)
     if licence.name == UNKNOWN and wanted.licence is None:
         report(f"{licence.sentence()} Pass one with --licence.")

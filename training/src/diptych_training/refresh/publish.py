@@ -48,6 +48,7 @@ def publish(
         curves=folder.run.curves_file,
         licence=options.licence,
         refreshed=_refreshed(folder.ledger.id, start, measured),
+        is_calibrated=False,  # on the user's pairs too: see `recalibrate`
     )
     if half_weights and options.half_weights is None:
         report(KEPT_HALVES.format(title=start.title))

@@ -5,7 +5,7 @@ interrupted command continues where it was and comes to the same result.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from diptych.bundle.manifest import TextSpec
@@ -20,6 +20,8 @@ from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.pairs.own import SHEET_FILE
 from diptych_training.refresh.pairs.prepare import pairs_digest, prepare_pairs
 from diptych_training.refresh.publish import publish
+from diptych_training.refresh.recalibrate import recalibrate
+from diptych_training.refresh.report.report import write_report
 from diptych_training.refresh.start import (
     Places,
     RefreshOptions,
@@ -87,7 +89,7 @@ def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outco
     if not train(options, places, folder, start=start, recipe=recipe, report=report):
         return Outcome(folder, is_interrupted=True)
     measured = measure(folder, start.shipped, options)
-    report_gains(options, folder, start, pairs=findings, measured=measured, report=report)
+    content = report_gains(options, folder, start, pairs=findings, measured=measured, report=report)
     if measured.choice.alpha == 0:
         raise NothingGained(
             f"no mix names more held-out pictures right than {start.title} does, within the bound of "
@@ -96,6 +98,9 @@ def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outco
     if not measured.choice.is_within:
         raise TooMuchLost(too_much_lost(measured))
     published = publish(options, places, folder, start=start, measured=measured, report=report)
+    relevance = recalibrate(places.repository, published, folder, start)
+    report(relevance)
+    write_report(folder.path, replace(content, relevance=relevance))
     folder.record(folder.ledger, published=published)
     report(f"\n{summary(folder, start, published, places.repository)}")
     return Outcome(folder, published, measured)

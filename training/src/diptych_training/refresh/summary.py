@@ -22,8 +22,8 @@ def report_gains(
     pairs: PairsReport,
     measured: Measured,
     report: Reporter,
-) -> None:
-    """Write the report, and show its first lines, its table and three searches."""
+) -> Content:
+    """Write the report, and show its first lines, its table and three searches; returns its content."""
     gained, lost = measured.gained_and_lost
     if options.reviewed is not None:
         gained, lost = list(map(image_id, gained)), list(map(image_id, lost))
@@ -50,6 +50,7 @@ def report_gains(
     report(other_weights(measured.evaluation, choice.alpha))
     report("\nthree of your captions as searches among your pictures and the shipped ones (✓: right):\n")
     report(f"{searches_text(measured.changes.searches)}\n")
+    return content
 
 
 def _about_pairs(options: RefreshOptions, pairs: PairsReport) -> str:

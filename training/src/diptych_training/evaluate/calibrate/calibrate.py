@@ -1,6 +1,8 @@
 """Calibrate a published version: embed labelled pictures, fit the maps, write the file."""
 
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.bundle.calibration import (
@@ -13,9 +15,8 @@ from diptych.bundle.calibration import (
 )
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import DiptychError
-from diptych_training.evaluate.calibrate.fit import fit_map
+from diptych_training.evaluate.calibrate.fit import Searches, fit_map, map_error
 from diptych_training.evaluate.calibrate.pictures import (
-    LabelledPictures,
     embed_pictures,
     n_pictures,
     proof_pictures,
@@ -26,13 +27,27 @@ from diptych_training.progress import Reporter, progress_bar
 TITLES: dict[QueryKind, str] = {"text": "by words", "image": "by an image"}
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibration and its file, and the errors of an earlier one's maps on the same searches."""
+
+    file: Path
+    calibration: Calibration
+    earlier_errors: Mapping[QueryKind, float]
+
+
 def calibrate_version(
-    repository: ModelRepository, name: str, version: int, data: Path | None = None
-) -> tuple[Path, Calibration]:
-    """Write the calibration of a version and return its file and content. It replaces an earlier one.
+    repository: ModelRepository,
+    name: str,
+    version: int,
+    data: Path | None = None,
+    earlier: Calibration | None = None,
+) -> Calibrated:
+    """Write the calibration of a version. It replaces that which the version had.
 
     The maps are fitted on the version's proof set, or else the default model's, and on held-out pictures of
-    the packed data set in `data`. Raises NotFound, BundleError, DataError.
+    the packed data set in `data`. `earlier` is the calibration of another version, to compare with. Raises
+    NotFound, BundleError, DataError.
     """
     manifest, folder = repository.manifest(name, version), repository.folder(name, version)
     precision = "fp32" if "fp32" in manifest.precisions else min(manifest.precisions)
@@ -41,18 +56,22 @@ def calibrate_version(
         proof = proof_pictures(repository, folder, Path(scratch), model.image_spec.size)
         with progress_bar(unit="image", total=n_pictures(proof, data), desc="calibrating") as bar:
             pictures = embed_pictures(model, proof, data, bar.update)
-    calibration = Calibration(
-        calibrated_identity(manifest), pictures.images[: pictures.n_bank], _maps(pictures)
-    )
+    searches: dict[QueryKind, Searches] = {
+        "text": pictures.searches_by_words(),
+        "image": pictures.searches_by_image(),
+    }
+    fitted = {kind: fit_map(found, pictures.n_bank) for kind, found in searches.items()}
+    maps = {kind: one for kind, one in fitted.items() if one is not None}
+    calibration = Calibration(calibrated_identity(manifest), pictures.images[: pictures.n_bank], maps)
     file = calibration_file(folder)
     write_calibration(file, calibration)
-    return file, calibration
+    return Calibrated(file, calibration, {} if earlier is None else _errors(earlier, maps, searches))
 
 
 def calibrate_published(repository: ModelRepository, name: str, version: int, report: Reporter) -> None:
     """Calibrate a version that was just published, and say how it went: it serves without one, too."""
     try:
-        _, calibration = calibrate_version(repository, name, version)
+        calibration = calibrate_version(repository, name, version).calibration
     except DiptychError as error:
         report(f"{name}/{version} is not calibrated, so that search hits have no relevance: {error}")
     else:
@@ -74,9 +93,11 @@ def summary(calibration: Calibration) -> str:
     return f"relevance of searches: {'; '.join([*parts, *missing, background])}"
 
 
-def _maps(pictures: LabelledPictures) -> dict[QueryKind, RelevanceMap]:
-    fitted: dict[QueryKind, RelevanceMap | None] = {
-        "text": fit_map(pictures.searches_by_words(), pictures.n_bank),
-        "image": fit_map(pictures.searches_by_image(), pictures.n_bank),
+def _errors(
+    earlier: Calibration, maps: Mapping[QueryKind, RelevanceMap], searches: Mapping[QueryKind, Searches]
+) -> dict[QueryKind, float]:
+    """The errors of the earlier maps, of the kinds of queries that have both maps."""
+    n_bank = len(earlier.bank)
+    return {
+        kind: map_error(one, searches[kind], n_bank) for kind, one in earlier.maps.items() if kind in maps
     }
-    return {kind: one for kind, one in fitted.items() if one is not None}

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate the version; print the file, and how reliable relevance is."""
     repository = ModelRepository(args.model_repo)
     name, version = named_bundle(repository, args.bundle)
-    file, calibration = calibrate_version(repository, name, version, args.data)
-    print(summary(calibration))
-    print(file)
+    found = calibrate_version(repository, name, version, args.data)
+    print(summary(found.calibration))
+    print(found.file)
     return 0

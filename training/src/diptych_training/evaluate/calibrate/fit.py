@@ -150,6 +150,12 @@ def relevance_of(one: RelevanceMap, searches: Searches, n_bank: int) -> Probabil
     return one.probabilities(searches.scores, searches.scores[:, :1], log_size)
 
 
+def map_error(one: RelevanceMap, searches: Searches, n_bank: int) -> float:
+    """The calibration error of a map, made for a bank of this size, on searches that it was not fitted on."""
+    predicted = relevance_of(one, searches, n_bank)[:, :MEASURED_HITS]
+    return round(calibration_error(predicted, searches.relevant[:, :MEASURED_HITS]), 4)
+
+
 def calibration_error(predicted: Probabilities, actual: NDArray[np.bool_]) -> float:
     """The mean distance of predicted from observed relevance over ten bins, each weighted by its hits."""
     bins = np.clip(np.digitize(predicted.ravel(), BINS) - 1, 0, len(BINS) - 2)

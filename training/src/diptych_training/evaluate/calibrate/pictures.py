@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.repository import ModelRepository
+from diptych_training.data.label_key import label_key
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import DataError
 from diptych_training.evaluate.calibrate.fit import Searches, simulate
@@ -90,7 +91,7 @@ def embed_pictures(
         for part in parts
         if len(part.accepted)
     ]
-    accepted = [labels for part in parts for labels in part.accepted]
+    accepted = _one_name_each([labels for part in parts for labels in part.accepted])
     labels = tuple(sorted(frozenset[str]().union(*accepted)))
     if not parts[0].accepted or not labels:
         raise DataError(f"the proof set {proof.name} has no pictures to calibrate with")
@@ -101,6 +102,15 @@ def embed_pictures(
         texts=embed_texts(model.encoder, model.tokenizer, labels),
         n_bank=len(parts[0].accepted),
     )
+
+
+def _one_name_each(accepted: Accepted) -> Accepted:
+    """The labels, of those that differ in articles, case or punctuation only the first by name."""
+    first: dict[str, str] = {}
+    names = {
+        label: first.setdefault(label_key(label), label) for label in sorted(frozenset().union(*accepted))
+    }
+    return [frozenset(names[label] for label in labels) for labels in accepted]
 
 
 def n_pictures(proof: PackedDataset, data: Path | None) -> int:

@@ -28,7 +28,8 @@ class Content:
 
     `name` and `old_name` are of the new model and of the one that it was made of; `own` and `shipped` hold
     the pictures that `changes` name. `gained` and `lost` name held-out pictures of the user's. `pairs` and
-    `recipe` are texts to show, possibly empty; `next_steps` are sentences, `advice` by default.
+    `recipe` are texts to show, possibly empty, as is `relevance`, which is known once a version is
+    published; `next_steps` are sentences, `advice` by default.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Content:
     lost: Sequence[str] = ()
     pairs: str = ""
     recipe: str = ""
+    relevance: str = ""
     next_steps: Sequence[str] | None = None
 
     @property

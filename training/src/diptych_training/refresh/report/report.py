@@ -123,6 +123,7 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
     table = Table(CURVE_HEADER, list(_curve_rows(evaluation)), fold="As a table")
     kept = Text(chosen_mix(choice))
     yield Section("How much of the new weights was kept", [kept, Text(ALPHA_NOTE, "note"), curve, table])
+    yield Section("Relevance", [Text(content.relevance)] if content.relevance else [])
     lines = f"```text\n{searches_text(changes.searches).replace('`', 'ˋ')}\n```"
     yield searches("Three of your searches", AMONG, changes.searches, lines)
     largest = f"The largest changes of the rank of the first right picture. {AMONG}"
