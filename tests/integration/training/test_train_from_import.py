@@ -2,16 +2,23 @@
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from diptych.bundle.manifest import read_manifest
-from diptych_training.checkpoint import load_run
+from diptych_training.checkpoint import load_run, read_checkpoint
 from diptych_training.cli import main
 from diptych_training.config import read_config
+from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.export.onnx.bundle_files import IMAGE_FILE
+from diptych_training.export.proof.calibration import run_graph
+from diptych_training.models.lora import adapter_weights
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.metrics_log import read_metrics
+from diptych_training.train.state import new_state
 from support.hugging_face_checkpoints import make_chinese_clip
 from support.pair_files import pair_files, write_files
 from support.tiny_run import TINY_VIT, write_tiny_run
@@ -49,13 +56,15 @@ def places(home: Path) -> list[str]:
     return ["--runs-dir", str(home / "runs"), *repository(home)]
 
 
-def train_on_pictures(home: Path) -> RunFolder:
+def train_on_pictures(home: Path, name: str = "own-pairs", *changes: str) -> RunFolder:
     """Pack the pictures for `theirs/1` and train it on them for two steps."""
     start = ["--start", "theirs/1", *places(home)]
     pack = ["data", "pack", "--recipe", "own-pairs", "--train", str(home / "pictures"), "--hold-out", "0.3"]
     assert main([*pack, "--out", str(home / "packed"), *start]) == 0
-    assert main(["train", "own-pairs", "--data", str(home / "packed"), *start, *SHORT]) == 0
-    return RunFolder(home / "runs" / "own-pairs")
+    more = [part for change in changes for part in ("--set", change)]
+    train = ["train", "own-pairs", "--name", name, "--data", str(home / "packed")]
+    assert main([*train, *start, *SHORT, *more]) == 0
+    return RunFolder(home / "runs" / name)
 
 
 def test_a_run_keeps_its_weights_by_way_of_transformers(home: Path) -> None:
@@ -76,6 +85,38 @@ def test_own_pictures_train_an_imported_model_with_no_further_keys(home: Path) -
     assert (config.preprocess, config.text) == (manifest.image, manifest.text)
     steps = [step for step, _ in read_metrics(run.metrics_file)["validation/pairs_top1"]]
     assert steps == [0, 2]
+
+
+def test_an_imported_vit_learns_by_adapters_and_its_bundle_has_no_new_parts(home: Path) -> None:
+    run = train_on_pictures(
+        home, "adapted", "lock.image=all", "lock.text=all", "lora.rank=2", "optim.lr=0.05"
+    )
+    run.curves_file.unlink()  # undrawn
+    data = ["--data", str(home / "packed"), *places(home)]
+    last = ["--run", "adapted", "--which", "last"]
+    export = ["export", *last, "--name", "adapted", "--ungated", "--no-optimise", "--precisions", "fp32"]
+    assert main([*export, *data]) == 0
+
+    before, after = (home / "model_repo" / name / "1" for name in ("theirs", "adapted"))
+    imported, learned = (load_file(bundle / "weights.safetensors") for bundle in (before, after))
+    changed = {name for name, tensor in learned.items() if not torch.equal(tensor, imported[name])}
+    assert learned.keys() == imported.keys()
+    assert {name.rpartition("resblocks.")[2] for name in changed} == {
+        f"{block}.{part}" for block in range(2)
+        for part in ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+    }  # fmt: skip
+    assert not [
+        weight.name for weight in onnx.load(after / IMAGE_FILE).graph.initializer if "lora" in weight.name
+    ]
+
+    config = read_config(run.config_file)
+    state = new_state(config, read_checkpoint(run.start))
+    state.restore(read_checkpoint(run.last))
+    assert state.ema is not None
+    assert adapter_weights(state.ema.model)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    wanted = TorchEncoder(state.ema.model, config.preprocess).encode_image(pixels)
+    np.testing.assert_allclose(run_graph(after / IMAGE_FILE, [pixels]), wanted, atol=1e-4)
 
 
 @pytest.mark.long

@@ -34,11 +34,14 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 Which = Literal["best", "last", "start"]
 OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 MODEL, EMA, OPTIMIZER = "model.", "ema.", "optimizer."
+ADAPTERS = "adapters."  # before `model.` and `ema.`, whose weights have them merged in
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Named tensors (`model.*`, `ema.*`, `optimizer.*`) and a JSON state with at least `step`."""
+    """Named tensors (`model.*`, `ema.*`, `optimizer.*`, `adapters.*`) and a JSON state with at least
+    `step`.
+    """
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
@@ -100,8 +103,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically. The state must be JSON; tensors may have any memory format."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
+    """Write a checkpoint atomically. The state must be JSON; tensors may have any memory format and may share
+    memory.
+    """
+    tensors: dict[str, Tensor] = {}
+    written: set[int] = set()
+    for name, tensor in checkpoint.tensors.items():
+        stored = tensor.detach().contiguous()
+        tensors[name] = stored.clone() if stored.data_ptr() in written else stored
+        written.add(stored.data_ptr())
     write_tensors(path, tensors, {"state": json.dumps(checkpoint.state)})
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diptych.bundle.manifest import Manifest, read_manifest
-from diptych_training.config import TrainConfig, model_tables, read_config
+from diptych_training.config import LoraConfig, TrainConfig, model_tables, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, write_index
 from diptych_training.refresh.recipe import OldPairs, old_pairs, write_recipe
 from support.default_model import default_bundle
@@ -46,14 +46,21 @@ def test_more_pairs_are_trained_on_for_longer_but_each_is_shown_less_often(tmp_p
     assert many.run.steps * many.n_own / 10_000 < few.run.steps * few.n_own / 100
 
 
-@pytest.mark.parametrize(("knows_photographs", "locked"), [(True, 1), (False, 0)])
-def test_a_tower_of_photographs_keeps_what_it_knows(tmp_path, shipped, knows_photographs, locked):
+@pytest.mark.parametrize(
+    ("image_kind", "locked", "adapted"),
+    [
+        ("photographs_and_drawings", 1, False),
+        ("vit", "all", True),
+        ("pooled_vit", "all", True),
+        ("resnet", 0, False),
+    ],
+)
+def test_what_learns_follows_from_the_kind_of_the_image_tower(tmp_path, shipped, image_kind, locked, adapted):
     file = tmp_path / "a.toml"
-    write_recipe(
-        file, "a-1", "tiny/3", n_train=80, old=OldPairs(shipped), knows_photographs=knows_photographs
-    )
+    write_recipe(file, "a-1", "tiny/3", n_train=80, old=OldPairs(shipped), image_kind=image_kind)
     config = read_config(file, start_tables=lambda _: model_tables(small_recipe()))
     assert config.lock.image == locked
+    assert config.lora == (LoraConfig() if adapted else None)
 
 
 def test_the_old_model_teaches_unless_its_loss_gives_no_probabilities(tmp_path, shipped):

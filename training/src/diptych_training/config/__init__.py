@@ -14,7 +14,13 @@ from diptych_training.config.data import (
 from diptych_training.config.reading import dump_config, model_tables, read_config, start_of
 from diptych_training.config.recipe import TrainConfig
 from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig, TrainingPrecision
-from diptych_training.config.start import DistillConfig, LockConfig, StartConfig, TextTeacherConfig
+from diptych_training.config.start import (
+    DistillConfig,
+    LockConfig,
+    LoraConfig,
+    StartConfig,
+    TextTeacherConfig,
+)
 from diptych_training.schema import Tables
 
 __all__ = [
@@ -23,6 +29,7 @@ __all__ = [
     "DataConfig",
     "DistillConfig",
     "LockConfig",
+    "LoraConfig",
     "OptimConfig",
     "PairsConfig",
     "RehearsalConfig",

@@ -14,6 +14,7 @@ from diptych_training.config.start import (
     DistillConfig,
     ImageStartConfig,
     LockConfig,
+    LoraConfig,
     StartConfig,
     TextTeacherConfig,
 )
@@ -44,6 +45,7 @@ class TrainConfig(Frozen):
     preprocess: ImageSpec = Field(default={}, validate_default=True)
     text: TextSpec = Field(default={}, validate_default=True)
     lock: LockConfig = LockConfig()
+    lora: LoraConfig | None = None
     distill: DistillConfig | None = None
     text_teacher: TextTeacherConfig | None = None
     data: DataConfig = DataConfig()
@@ -182,6 +184,21 @@ class TrainConfig(Frozen):
                 "scale.shard is true, but lock.cache needs a whole image tower in each rank": is_sharded,
             }
             self.lock.check_cache(changes, self.data.pairs, others)
+        return self
+
+    @model_validator(mode="after")
+    def _check_lora(self) -> "TrainConfig":
+        if self.lora is not None:
+            for message, holds in {
+                "lora adapts what a start model has learned: it needs start": self.start is None,
+                "lora goes without scale.shard: adapters are small, and locked weights need no moments": (
+                    self.scale.shard
+                ),
+                "lora goes without lock.cache: features that are computed once are those of a tower of which "
+                "nothing learns": self.lock.cache,
+            }.items():
+                if holds:
+                    raise ValueError(message)
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,5 @@
 """Other models that a run uses: the start model (`start`) or image tower (`start_image`), locked weights
-(`lock`) and teachers (`distill`, `text_teacher`).
+(`lock`), their adapters (`lora`) and teachers (`distill`, `text_teacher`).
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from diptych_training.config.data import PairsConfig, check_templates
 from diptych_training.models.depth import TOWERS
+from diptych_training.models.lora import TARGETS, Target
 from diptych_training.schema import KEY, VALUE, Frozen, Probability
 
 IMAGENET = "imagenet"  # the name of its 1,000 classes
@@ -118,6 +119,20 @@ class LockConfig(Frozen):
         for message, holds in others.items():
             if holds:
                 raise ValueError(message)
+
+
+class LoraConfig(Frozen):
+    """Low-rank adapters of locked weights (LoRA, Hu et al. 2021), merged into checkpoints and exports.
+
+    A locked matrix learns as W + (alpha / rank) B A, where A has `rank` rows. `targets`: of the blocks of
+    transformers, "attention" (query, key, value, output) and "mlp"; of an image tower that keeps its
+    classifier, "classifier" and "classes", the embeddings of its classes. Adapters learn at `optim.lr`,
+    without `optim.layer_decay`.
+    """
+
+    rank: PositiveInt = 8
+    alpha: PositiveFloat = 16.0
+    targets: tuple[Target, ...] = Field(default=TARGETS, min_length=1)
 
 
 class DistillConfig(Frozen):

@@ -94,17 +94,22 @@ class SelfAttention(nn.Module):
         """(B, L, W) and an additive mask (L, L) or none -> (B, L, W); with `row`, only that query: (B, 1,
         W).
         """
-        weight, bias, width = self.in_proj_weight, self.in_proj_bias, x.shape[-1]
+        width = x.shape[-1]
         if row is None:
-            query, key, value = F.linear(x, weight, bias).chunk(3, dim=-1)  # (B, L, W) each
+            query, key, value = self.project(x).chunk(3, dim=-1)  # (B, L, W) each
         else:
-            query = F.linear(take_row(x, row), weight[:width], bias[:width])  # (B, 1, W)
-            key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+            query = self.project(take_row(x, row), slice(None, width))  # (B, 1, W)
+            key, value = self.project(x, slice(width, None)).chunk(2, dim=-1)
             mask = None if mask is None else _mask_row(mask, row)
         query, key, value = self._split(query), self._split(key), self._split(value)
         attend = fused_attention if query.is_cuda else explicit_attention
         y = attend(query, key, value, mask)
         return self.out_proj(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def project(self, x: Tensor, rows: slice | None = None) -> Tensor:
+        """(B, L, W) -> queries, keys and values, (B, L, 3 W), or only these `rows` of the weight."""
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        return F.linear(x, weight, bias) if rows is None else F.linear(x, weight[rows], bias[rows])
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, L, W) -> (B, heads, L, W / heads)."""

@@ -25,10 +25,10 @@ name = "$name"
 start = "$start"
 seed = $seed            # of the order and the random changes: each further refresh of this name has its own
 
-[lock]$lock_image
+[lock]$lock_towers
 scale = true        # a few pictures are too few for a new scale, or new statistics of batch normalisation
 statistics = true
-
+$lora
 [data.captions]     # which text of a pair is shown
 label = 0.5         # the first
 label_keywords = 0.1
@@ -47,8 +47,7 @@ rotate_deg = 5.0
 grayscale_probability = 0.1
 
 [optim]
-lr = 2e-4
-layer_decay = 0.8   # a layer with n layers above it learns at lr * layer_decay^n: early layers change least
+$optim
 weight_decay = 0.05
 
 [run]
@@ -69,8 +68,38 @@ on = "rehearsed"    # not on your pairs, which it does not know
 """)
 
 
+IN_FULL = """\
+lr = 2e-4
+layer_decay = 0.8   # a layer with n layers above it learns at lr * layer_decay^n: early ones change least"""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What of a model learns: lines of the recipe."""
+
+    lock_towers: str = ""
+    lora: str = ""
+    optim: str = IN_FULL
+
+
+IN_FULL_ALL = Learning()
 # A few pictures are too few for a tower that knows a thousand kinds of photographs.
-LOCK_PHOTOGRAPHS = "\nimage = 1           # the photographs' tower and the gate keep what they know"
+DRAWINGS_AND_TEXTS = Learning(
+    lock_towers="\nimage = 1           # the photographs' tower and the gate keep what they know"
+)
+# A vision transformer is large, and mostly trained by others on more than the shipped pairs can rehearse.
+ADAPTERS = Learning(
+    lock_towers="""
+image = "all"       # both towers learn by their adapters alone ([lora])
+text = "all\"""",
+    lora="""
+[lora]              # Hu et al. 2021: merged into the weights that are judged and exported
+rank = 8
+alpha = 16
+""",
+    optim="lr = 1e-3           # of adapters; layers that learn in full need a fifth of it",
+)
+LEARNING = {"photographs_and_drawings": DRAWINGS_AND_TEXTS, "vit": ADAPTERS, "pooled_vit": ADAPTERS}
 
 
 @dataclass(frozen=True)
@@ -124,21 +153,24 @@ def write_recipe(
     old: OldPairs,
     seed: int = 0,
     loss: LossKind = "softmax",
-    knows_photographs: bool = False,
+    image_kind: str = "resnet",
 ) -> None:
     """Write the recipe of the run `name` for `n_train` pairs of the user's.
 
-    `start` is NAME/VERSION of a model that was trained with `loss`; `knows_photographs` if its image tower is
-    one of photographs and drawings.
+    `start` is NAME/VERSION of a model that was trained with `loss`; `image_kind`: the kind of its image
+    tower.
     """
     n_own = own_of_batch(n_train)
     steps = math.ceil((N_SHOWN + N_SHOWN_EACH * n_train) / n_own)
+    learning = LEARNING.get(image_kind, IN_FULL_ALL)
     about = "the data set that the model was trained on" if old.is_whole else "pairs shipped with the model"
     recipe = TEMPLATE.substitute(
         name=name,
         start=start,
         seed=seed,
-        lock_image=LOCK_PHOTOGRAPHS if knows_photographs else "",
+        lock_towers=learning.lock_towers,
+        lora=learning.lora,
+        optim=learning.optim,
         n_train=f"{n_train:,}",
         about_old=f"{about}: {old.n:,} pairs",
         old=_quoted(str(old.dataset.path)),

@@ -74,7 +74,7 @@ def choose_recipe(
             old=old,
             seed=folder.number - 1,
             loss=start.source.tables["loss"],
-            knows_photographs=start.source.tables["model"]["image"]["kind"] == "photographs_and_drawings",
+            image_kind=start.source.tables["model"]["image"]["kind"],
         )
     return read_config(
         folder.recipe_file,

@@ -1,13 +1,16 @@
-"""Locked weights: whole towers or first layers that do not change during training."""
+"""Locked weights: whole towers or first layers that do not change during training, or by low-rank adapters
+alone.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych_training.config import LockConfig
+from diptych_training.config import LockConfig, LoraConfig
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.models.depth import OBJECTIVE, SHARED, TOWERS, Depth, Tower, depths
+from diptych_training.models.lora import adapt
 
 
 class LockedBatchNorm(nn.BatchNorm2d):
@@ -23,11 +26,11 @@ class LockedBatchNorm(nn.BatchNorm2d):
         )
 
 
-def lock(model: nn.Module, config: LockConfig) -> None:
-    """Disable gradients of the weights that the configuration locks.
+def lock(model: nn.Module, config: LockConfig, lora: LoraConfig | None = None) -> None:
+    """Disable gradients of the weights that the configuration locks, and let locked ones learn by adapters.
 
-    Raises TrainingConfigError if a tower has fewer layers than are to be locked, or if nothing is left to
-    learn.
+    Raises TrainingConfigError if a tower has fewer layers than are to be locked, if `lora` finds no weight to
+    adapt, or if nothing is left to learn.
     """
     depth_of = depths(name for name, _ in model.named_parameters())
     n_locked = {tower: _n_locked(tower, config, depth_of) for tower in TOWERS}
@@ -41,6 +44,11 @@ def lock(model: nn.Module, config: LockConfig) -> None:
 
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not is_locked(name))
+    if lora is not None and not adapt(model, lora.rank, lora.alpha, lora.targets):
+        raise TrainingConfigError(
+            f"lora.targets is {', '.join(lora.targets)}: no locked layer has such weights; lock layers of "
+            "transformers by lock.image or lock.text, or leave lora out"
+        )
     if not any(p.requires_grad for name, p in model.named_parameters() if name not in SHARED):
         raise TrainingConfigError("lock.image and lock.text lock both towers whole: nothing is left to learn")
     for name, module in model.named_modules():
@@ -48,10 +56,10 @@ def lock(model: nn.Module, config: LockConfig) -> None:
             module.__class__ = LockedBatchNorm  # keeps copies and state dicts unchanged
 
 
-def check_lock(model: ModelConfig, config: LockConfig) -> None:
+def check_lock(model: ModelConfig, config: LockConfig, lora: LoraConfig | None = None) -> None:
     """Raise what `lock` would raise, without allocating weights."""
     with torch.device("meta"):
-        lock(build_model(model), config)
+        lock(build_model(model), config, lora)
 
 
 def _n_locked(tower: Tower, config: LockConfig, depth_of: dict[str, Depth]) -> int:

@@ -12,6 +12,7 @@ from diptych_training.config import OptimConfig
 from diptych_training.errors import TrainingFailed
 from diptych_training.models.clip import CLIP
 from diptych_training.models.depth import depths
+from diptych_training.models.lora import is_of_adapter
 from diptych_training.objectives.contrastive import MAX_LOGIT_SCALE
 from diptych_training.objectives.predictive import TrainedModel
 from diptych_training.train.distributed.parallel import clip_gradients, copy_full
@@ -55,10 +56,10 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[ParameterGro
 
 def rate_scales(names: Iterable[str], layer_decay: float) -> dict[str, float]:
     """Each parameter's factor of the rate: smaller, the farther from its tower's output (Clark et al.
-    2020).
+    2020); adapters learn at the whole rate.
     """
     known = list(names)
-    depth_of = depths(known)
+    depth_of = {name: depth for name, depth in depths(known).items() if not is_of_adapter(name)}
     return {name: layer_decay ** depth_of[name].n_above if name in depth_of else 1.0 for name in known}
 
 

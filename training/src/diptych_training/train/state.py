@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from diptych_training.checkpoint import EMA, MODEL, OPTIMIZER, Checkpoint
+from diptych_training.checkpoint import ADAPTERS, EMA, MODEL, OPTIMIZER, Checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.importing.source_model import adapted_weights
 from diptych_training.models import CLIP, build_model
+from diptych_training.models.lora import adapter_weights, merged, unmerged
 from diptych_training.objectives.predictive import Predictive, PredictiveModel, TrainedModel
 from diptych_training.train.batches.batch import Position
 from diptych_training.train.distributed.parallel import (
@@ -33,10 +34,13 @@ class Ema:
     better.
     """
 
-    def __init__(self, model: TrainedModel, decay: float) -> None:
-        """Start as a copy of the model, before the model is sharded."""
+    def __init__(self, model: TrainedModel, decay: float, *, share_locked: bool = False) -> None:
+        """Start as a copy of the model, before the model is sharded; with `share_locked`, locked weights are
+        those of the model itself.
+        """
         self._decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        shared = {id(one): one for one in model.parameters() if share_locked and not one.requires_grad}
+        self.model = copy.deepcopy(model, shared).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, model: TrainedModel, step: int, is_kept: torch.Tensor) -> None:
@@ -46,9 +50,10 @@ class Ema:
         A skipped step moves nothing. `is_kept` is a scalar on the device; this does not wait for its value.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
-        average = _floats(self.model)
         weight = torch.where(is_kept, 1 - decay, 0.0)
-        torch._foreach_lerp_(average, _floats(model), [weight] * len(average))
+        both = zip(_floats(self.model), _floats(model), strict=True)
+        moving = [(mean, new) for mean, new in both if mean.data_ptr() != new.data_ptr()]
+        torch._foreach_lerp_([mean for mean, _ in moving], [new for _, new in moving], [weight] * len(moving))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The averaged state dict."""
@@ -85,24 +90,24 @@ class TrainState:
 
         All ranks must call it; the first one gets the tensors.
         """
-        tensors = {f"{MODEL}{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"{OPTIMIZER}{name}": t for name, t in optimizer_tensors(self.optimizer).items()}
-        if self.ema is not None:
-            tensors |= {f"{EMA}{name}": tensor for name, tensor in self.ema.tensors().items()}
+        tensors = {f"{OPTIMIZER}{name}": t for name, t in optimizer_tensors(self.optimizer).items()}
+        for prefix, model in self._models():
+            tensors |= {f"{prefix}{name}": tensor for name, tensor in merged(model).items()}
+            tensors |= {f"{ADAPTERS}{prefix}{name}": t for name, t in adapter_weights(model).items()}
         return Checkpoint(full_tensors(tensors, self.ranks), {**self._numbers(), "data": position})
 
     def best_checkpoint(self, metrics: dict[str, float]) -> Checkpoint:
         """Return the validated weights and their metrics. All ranks must call it; the first one gets the
         tensors.
         """
-        tensors = {f"{MODEL}{name}": tensor for name, tensor in self.validated_model.state_dict().items()}
+        tensors = {f"{MODEL}{name}": tensor for name, tensor in merged(self.validated_model).items()}
         return Checkpoint(full_tensors(tensors, self.ranks), {"step": self.step, "metrics": metrics})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Load what `checkpoint()` returned. Raises CheckpointError if it belongs to another recipe."""
-        load_full(self.model, checkpoint.under(MODEL))
-        if self.ema is not None:
-            load_full(self.ema.model, checkpoint.under(EMA))
+        for prefix, model in self._models():
+            adapters = checkpoint.under(f"{ADAPTERS}{prefix}")
+            load_full(model, unmerged(model, checkpoint.under(prefix), adapters))
         load_optimizer_tensors(self.optimizer, checkpoint.under(OPTIMIZER))
         state = checkpoint.state
         self.step = int(state["step"])
@@ -111,6 +116,11 @@ class TrainState:
         self.stepper.restore(
             n_skipped=int(state["n_skipped"]), n_skipped_in_row=int(state["n_skipped_in_row"])
         )
+
+    def _models(self) -> list[tuple[str, TrainedModel]]:
+        """The model and its average, each with the prefix of its weights in a checkpoint."""
+        average = [] if self.ema is None else [(EMA, self.ema.model)]
+        return [(MODEL, self.model), *average]
 
     def _numbers(self) -> dict[str, float | int | None]:
         return {
@@ -138,8 +148,10 @@ def new_state(
     model = _build(config, build_objective)
     if start is not None and isinstance(model, CLIP):
         model.load_state_dict(adapted_weights(start.under(MODEL), model, "the start"))
-    lock(model, config.lock)
-    ema = Ema(model, config.run.ema_decay) if config.run.ema_decay is not None else None
+    lock(model, config.lock, config.lora)
+    ema = None
+    if config.run.ema_decay is not None:
+        ema = Ema(model, config.run.ema_decay, share_locked=not config.scale.shard)
     _apply_memory_savings(model, config)
     for one in (model,) if ema is None else (model, ema.model):
         _place(one, config, ranks)

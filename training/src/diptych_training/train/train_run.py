@@ -127,7 +127,7 @@ def prepare(
         check_same_data(folder, config, dataset)
     data = training_data(dataset, config)
     check_validation(dataset, config)
-    check_lock(config.model, config.lock)
+    check_lock(config.model, config.lock, config.lora)
     check_shares(config, ranks)
     if not resume:
         ranks.run_on_first(
