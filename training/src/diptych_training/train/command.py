@@ -13,6 +13,7 @@ from diptych_training.config import Tables, TrainConfig, model_tables, read_conf
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TooFewSamples, TrainingConfigError
 from diptych_training.evaluate.proof_set.file import default_proof_set_file
+from diptych_training.evaluate.proof_set.proof_data import require_drawable
 from diptych_training.evaluate.proof_set.samples import shortage
 from diptych_training.export.run_export import RunExport, publish_run, require_publishable
 from diptych_training.flags import (
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingConfigError(f"--runs-dir {args.runs_dir} is a file: it must be a folder")
     folder = RunFolder(args.runs_dir / config.name)
     if args.publish is not None:
-        _require_proof(dataset, folder, source_model, args.model_repo)
+        _require_proof(config, dataset, folder, source_model, args.model_repo)
     report = partial(print, flush=True)
     is_done = train_run(
         config,
@@ -129,12 +130,20 @@ def _publish(args: argparse.Namespace, folder: RunFolder, dataset: PackedDataset
 
 
 def _require_proof(
-    dataset: PackedDataset, folder: RunFolder, source_model: SourceModel | None, model_repo: Path
+    config: TrainConfig,
+    dataset: PackedDataset,
+    folder: RunFolder,
+    source_model: SourceModel | None,
+    model_repo: Path,
 ) -> None:
     """Raise TooFewSamples if there is nothing to prove an export on: no proof set of the model that the run
     starts from or of the default model, and too few held-out images in the data set.
+
+    Raises DataError if photographs for a proof set of its own are missing.
     """
     kept = folder.proof_set_file if source_model is None else source_model.proof_set
+    if kept is None or not kept.is_file():
+        require_drawable(config.model.image, dataset)
     lack = _lack(dataset, kept, model_repo)
     if lack is not None:
         raise TooFewSamples(f"--publish: {lack}")

@@ -10,8 +10,9 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.config.start import ImageStartConfig
 from diptych_training.data.packed import PackedDataset, write_index
+from diptych_training.errors import DataError
 from diptych_training.evaluate.proof_set.file import read_proof_set_file, write_proof_set
-from diptych_training.evaluate.proof_set.proof_data import ProofData, choose_proof_data
+from diptych_training.evaluate.proof_set.proof_data import ProofData, choose_proof_data, require_drawable
 from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
@@ -19,6 +20,8 @@ from support.default_model import DEFAULT_MODEL
 from support.tiny_proof_set import tiny_proof_set
 from support.tiny_run import (
     IMAGE_SIZE,
+    TINY_PAIR,
+    TINY_RESNET,
     write_shareable_dataset,
     write_tiny_dataset,
     write_tiny_run,
@@ -94,6 +97,16 @@ def test_the_proof_set_of_a_version_that_gave_its_image_tower_only_is_not_handed
     )
     data = chosen(tmp_path, replace(run, config=with_tower), drawings.path)
     assert carried(data).name == "tiny-drawings"
+
+
+def test_missing_photographs_are_named_before_a_model_of_them_is_trained(
+    tmp_path: Path, drawings: PackedDataset, pairs: PackedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match="`diptych-train data proof-photographs` writes it"):
+        require_drawable(TINY_PAIR, drawings)
+    require_drawable(TINY_PAIR, pairs)  # no proof set is drawn from pictures of one's own
+    require_drawable(TINY_RESNET, drawings)
 
 
 def test_a_data_set_that_is_given_proves_and_the_starts_set_is_still_handed_on(

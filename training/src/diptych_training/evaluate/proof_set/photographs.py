@@ -72,6 +72,13 @@ def with_photographs(drawings: ProofSet, spec: ImageSpec) -> ProofSet:
     return ProofSet(drawings.name, spec.size, (*enlarged, *added), drawings.texts)
 
 
+def require_photographs() -> None:
+    """Raise DataError if a listed photograph that `with_photographs` needs is missing."""
+    for one in listed_photographs():
+        if one.is_shared:
+            read_photograph(one, proof_folder())
+
+
 def crop(image: Image.Image, seed: int, number: int) -> Image.Image:
     """Crop `number` of a photograph: the first is all of it, the others are parts, half of them mirrored."""
     if number == 0:

@@ -18,9 +18,9 @@ from diptych_training.evaluate.proof_set.file import (
     read_proof_set_file,
     write_proof_set,
 )
-from diptych_training.evaluate.proof_set.photographs import with_photographs
+from diptych_training.evaluate.proof_set.photographs import require_photographs, with_photographs
 from diptych_training.evaluate.proof_set.samples import shortage
-from diptych_training.models import PhotographsAndDrawingsConfig
+from diptych_training.models import ImageConfig, PhotographsAndDrawingsConfig
 from diptych_training.paths import data_dir
 from diptych_training.run_folder import RunFolder
 
@@ -66,6 +66,15 @@ def choose_proof_data(
             return ProofData(unpacked, unpacked, drawn)
     carried = inherited or _drawn(dataset, scratch) or default_proof_set_file(repository)
     return ProofData(dataset, dataset, carried)
+
+
+def require_drawable(image: ImageConfig, dataset: PackedDataset) -> None:
+    """Raise DataError if photographs are missing of which the proof set of a new run would be made.
+
+    For a run whose start brings no proof set, before it is trained for hours.
+    """
+    if isinstance(image, PhotographsAndDrawingsConfig) and why_not_drawn(dataset) is None:
+        require_photographs()
 
 
 def inherited_proof_set_file(run: TrainedRun, repository: ModelRepository) -> Path | None:
