@@ -50,6 +50,43 @@ def test_empty_collection_says_how_to_fill_it_once_the_key_is_given(
     expect(page.locator("#key-dialog")).to_be_hidden()
 
 
+NOTE_EARLY_RELEASES = """
+    globalThis.early = [];
+    const revoke = URL.revokeObjectURL.bind(URL);
+    URL.revokeObjectURL = (url) => {
+        setTimeout(() => { if ([...document.images].some(({ src }) => src === url)) early.push(url); });
+        revoke(url);
+    };"""
+
+
+def test_picture_that_is_read_with_a_key_is_released_once_another_one_is_shown(
+    new_page: NewPage, locked_empty_server: RunningServer
+) -> None:
+    page = new_page().page
+    page.add_init_script(NOTE_EARLY_RELEASES)
+    with Client(locked_empty_server.url, KEY) as client:
+        client.create_collection("pets")
+        client.add([picture("red", size=(600, 600))], ids=["red"], collection="pets")
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        page.route("**/images/red", hold)
+        page.goto(f"{locked_empty_server.url}/#/?collection=pets")
+        page.get_by_label("API key").fill(KEY)
+        page.keyboard.press("Enter")
+        page.locator(".tile a").click()
+        shown = page.locator(".picture-stage img")
+        expect(shown).to_have_attribute("src", re.compile("^blob:"))
+        reduced = shown.get_attribute("src") or ""
+        for route in held:
+            route.continue_()
+        expect(shown).not_to_have_attribute("src", reduced)
+        assert page.evaluate("early") == []
+        client.drop_collection("pets")
+
+
 @pytest.mark.long
 def test_revoked_key_is_asked_for_once(new_page: NewPage, locked_empty_server: RunningServer) -> None:
     with Client(locked_empty_server.url, KEY) as client:

@@ -9,25 +9,22 @@ import { pictureAddress, pictureInMemory, served } from "../server.js";
  */
 export function Picture({ collection, id, original = false, size, alt = "", onMissing, ...attributes }) {
   const address = pictureAddress(collection, id, original, size);  // at once: many tiles are drawn in one frame
-  const [inMemory, setInMemory] = useState(null);
+  const [inMemory, setInMemory] = useState(null);  // {url, release}
   const [missing, setMissing] = useState(false);
   useEffect(() => {
     setMissing(false);
     if (address !== null) return undefined;
     const controller = new AbortController();
-    let made = null;
     pictureInMemory(collection, id, { original, size }, controller.signal).then(
-      ({ url, release }) => {
-        if (controller.signal.aborted) release();
-        else { made = release; setInMemory(url); }
+      (made) => {
+        if (controller.signal.aborted) made.release();
+        else setInMemory(made);
       },
       () => { if (!controller.signal.aborted) setMissing(true); },
     );
-    return () => {
-      controller.abort();
-      made?.();
-    };
+    return () => controller.abort();
   }, [collection, id, original, size]);
+  useEffect(() => () => inMemory?.release(), [inMemory]);  // not before another one is shown: it may still be read
   useEffect(() => {
     if (!missing) return undefined;
     onMissing?.();
@@ -44,7 +41,7 @@ export function Picture({ collection, id, original = false, size, alt = "", onMi
       title="This picture cannot be shown"></span>`;
   }
   return html`<img alt=${alt} draggable=${false} decoding="async"
-                   src=${address ?? inMemory ?? undefined} ...${attributes}
+                   src=${address ?? inMemory?.url} ...${attributes}
     onError=${() => setMissing(true)}/>`;
 }
 
