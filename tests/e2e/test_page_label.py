@@ -266,7 +266,7 @@ def test_both_keys_are_told_of_a_changed_answer_and_a_key_that_may_only_read_rev
         page.goto(f"{server.url}/#/label")
         page.get_by_label("API key").fill(writer)
         page.keyboard.press("Enter")
-        changed = page.get_by_text("1 answer was changed by somebody else.")
+        changed = page.get_by_text("Reviewers differ about 1 picture.")
         changed.get_by_role("button", name="Look at it").press("Enter")
         dialog = page.get_by_role("dialog", name="red")
         expect(
@@ -274,6 +274,7 @@ def test_both_keys_are_told_of_a_changed_answer_and_a_key_that_may_only_read_rev
         ).to_be_visible()
         dialog.get_by_role("button", name="Agree").press("Enter")
         expect(dialog.get_by_text("your word")).to_be_visible()
+        expect(dialog.locator(".labelled-choices")).to_be_focused()
         page.keyboard.press("Escape")
         expect(changed).to_have_count(0)
         assert admin.label_set("default", "kind").n_contested == 0

@@ -53,10 +53,10 @@ def test_labels_that_another_key_has_changed_are_counted_and_listed(
 ) -> None:
     api.on("GET /collections/pets/label-sets/kind", ok(REPORT), ok(REPORT | {"n_contested": 0}))
     assert run("show", "kind", "--collection", "pets") == 0
-    told = "1 answer was changed by somebody else: see `diptych labels images kind --contested`"
+    told = "reviewers differ about 1 picture: see `diptych labels images kind --contested`"
     assert told in capsys.readouterr().out.splitlines()
     assert run("show", "kind", "--collection", "pets") == 0
-    assert "changed" not in capsys.readouterr().out
+    assert "differ" not in capsys.readouterr().out
     images = [image("rex", before=STATEMENT), image("tom", "cat", before=None)]
     page = {"model": MODEL, "images": images, "next": None, "total": 2}
     api.on("GET /collections/pets/label-sets/kind/images", ok(page))

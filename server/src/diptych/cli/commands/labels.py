@@ -198,8 +198,8 @@ def _show(args: argparse.Namespace, client: Client) -> int:
         waiting = "1 verdict waits" if report.n_lapsed == 1 else f"{report.n_lapsed} verdicts wait"
         out(f"{waiting} for pictures that are gone")
     if report.n_contested:
-        changed = "1 answer was" if report.n_contested == 1 else f"{report.n_contested} answers were"
-        out(f"{changed} changed by somebody else: see `diptych labels images {args.name} --contested`")
+        pictures = "1 picture" if report.n_contested == 1 else f"{report.n_contested} pictures"
+        out(f"reviewers differ about {pictures}: see `diptych labels images {args.name} --contested`")
     if report.precision is not None:
         out(_fitted(report.precision, report.threshold))
     for confusion in report.agreement.confusions[:N_SHOWN]:

@@ -63,17 +63,21 @@ function Labels({ item, labels, isSaid, set, say, undo, onNew }) {
   };
   const text = labels.join(", ") || "None of these";
   const model = `${item.proposed.join(", ") || "none"}, ${percent(item.score)}`;
+  const leaving = (work) => () => {  // the button goes, and the keys of the dialog go on
+    work();
+    section.current.focus({ preventScroll: true });
+  };
   const before = item.verdict?.before;
   const former = before ? `, in place of ${textOf(before)} by ${before.by}` : "";
   const word = isSaid ? `your word${former}` : item.verdict && `the word of ${item.verdict.by}${former}`;
   const by = item.score === undefined ? word : word ? `${word}; the model proposes ${model}` : "proposed by the model";
   return html`
-    <section ref=${section} class="labelled-choices">
+    <section ref=${section} class="labelled-choices" tabindex="-1">
       <p role="status"><strong>${text}</strong> <span class="status">${by}</span></p>
       ${may("write") && html`
-        <${Choices} labels=${names} chosen=${labels} onChoose=${choose} onNew=${onNew} scope=${section}/>
         ${before && item.verdict.by !== callerName() && html`
-          <p><button type="button" class="quiet small" onClick=${() => say(labels)}>Agree</button></p>`}
-        ${isSaid && html`<p><button type="button" class="quiet small" onClick=${undo}>Undo</button></p>`}`}
+          <p><button type="button" class="quiet small" onClick=${leaving(() => say(labels))}>Agree</button></p>`}
+        <${Choices} labels=${names} chosen=${labels} onChoose=${choose} onNew=${onNew} scope=${section}/>
+        ${isSaid && html`<p><button type="button" class="quiet small" onClick=${leaving(undo)}>Undo</button></p>`}`}
     </section>`;
 }

@@ -100,7 +100,7 @@ export function Contested({ place: { collection, set }, report, open }) {
   };
   return html`
     <p class="notice" role="status">
-      ${plural(n, "answer")} ${n === 1 ? "was" : "were"} changed by somebody else.${" "}
+      Reviewers differ about ${plural(n, "picture")}.${" "}
       <button type="button" class="link" onClick=${look}>Look at ${n === 1 ? "it" : "them"}</button>
     </p>`;
 }
