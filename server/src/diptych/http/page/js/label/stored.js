@@ -36,8 +36,9 @@ async function post({ collection, set }, verdicts) {
 export async function store(answer, wasSent) {
   const { given, unknown, replaced } = await post(answer, verdictsOf(answer));
   const known = new Map(answer.items.map(({ id, verdict }) => [id, verdict ?? null]));
+  const isRepeated = ({ before }) => wasSent && before && isOf(before, answer);
   answer.given = given.map((one) =>
-    (wasSent && one.before && isOf(one.before, answer) ? { ...one, before: one.before.before ?? known.get(one.id) } : one));
+    (isRepeated(one) ? { ...one, before: one.before.before ?? known.get(one.id) } : one));
   answer.items = answer.items.filter(({ id }) => !replaced.includes(id));  // they are asked about again
   if (replaced.length) toast(`${nameAll(replaced)} replaced by another picture meanwhile: look again`);
   if (unknown.length) toast(`${nameAll(unknown)} deleted meanwhile`);
