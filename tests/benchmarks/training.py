@@ -133,7 +133,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
         say("writing pairs")
         task = Task(steps, warmup, write_pairs(Path(folder, "pairs"), steps), Path(folder))
-        write_start(task.start, task.weights)
+        torch.save(write_start(task.start), task.weights)
         measures = [partial(_said, OURS, train_ours, task), partial(_said, THEIRS, train_theirs, task)]
         turns = dict(zip((OURS, THEIRS), in_turns(rounds, measures), strict=True))
         n_tokens = mean_tokens(task.pairs)
@@ -206,31 +206,31 @@ def mean_tokens(pairs: Path) -> float:
     return sum(lengths) / len(lengths)
 
 
-def write_start(folder: Path, weights: Path) -> None:
-    """A run to start from, with CLIP's own tokenizer, and the same weights as a plain state dict."""
+def write_start(folder: Path, model: ModelConfig = MODEL) -> dict[str, torch.Tensor]:
+    """Write a run to start from, with CLIP's own tokenizer and random weights, which are returned."""
     torch.manual_seed(SEED)
-    state = build_model(MODEL).state_dict()
-    torch.save(state, weights)
+    state = build_model(model).state_dict()
     run = RunFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     image = ImageSpec(
-        size=IMAGE_SIZE, mean=MEAN, std=STD, interpolation="bicubic", resize_mode="shortest", crop="round",
-        alpha="white",
+        size=model.image_size, mean=MEAN, std=STD, interpolation="bicubic", resize_mode="shortest",
+        crop="round", alpha="white",
     )  # fmt: skip
     text = TextSpec(
         context_length=CONTEXT_LENGTH, clean="clip", pad_to="longest", pad_id=0, prompts={"default": ["{}"]}
     )
     config = TrainConfig(
-        name="start", model=MODEL, preprocess=image, text=text, optim=OptimConfig(warmup_steps=1),
+        name="start", model=model, preprocess=image, text=text, optim=OptimConfig(warmup_steps=1),
         run=RunConfig(steps=1),
     )  # fmt: skip
     write_tokenizer(clip_tokenizer(), run.tokenizer_file)
-    run.model_file.write_text(MODEL.model_dump_json(), encoding="utf-8")
+    run.model_file.write_text(model.model_dump_json(), encoding="utf-8")
     run.image_spec_file.write_text(image.model_dump_json(), encoding="utf-8")
     run.text_spec_file.write_text(text.model_dump_json(), encoding="utf-8")
     run.config_file.write_text(dump_config(config), encoding="utf-8")
     tensors = {f"model.{name}": tensor for name, tensor in state.items()}
     write_checkpoint(run.best, Checkpoint(tensors, {"step": 0, "metrics": {}}))
+    return state
 
 
 def train_ours(task: Task) -> Turn:

@@ -56,4 +56,5 @@ def test_an_imported_vit_learns_pictures_and_keeps_its_precisions(
     assert (repository.folder("mine", 1) / "proof_set.npz").read_bytes() == shipped.read_bytes()
     recipe = (home / "runs" / "refresh" / "mine-1" / "recipe.toml").read_text()
     assert f"pairs shipped with the model: {n_of[REHEARSAL]} pairs" in recipe
+    assert "[lora]" in recipe
     assert "mine starts from theirs/1" in capsys.readouterr().out

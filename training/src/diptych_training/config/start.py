@@ -124,10 +124,9 @@ class LockConfig(Frozen):
 class LoraConfig(Frozen):
     """Low-rank adapters of locked weights (LoRA, Hu et al. 2021), merged into checkpoints and exports.
 
-    A locked matrix learns as W + (alpha / rank) B A, where A has `rank` rows. `targets`: of the blocks of
-    transformers, "attention" (query, key, value, output) and "mlp"; of an image tower that keeps its
-    classifier, "classifier" and "classes", the embeddings of its classes. Adapters learn at `optim.lr`,
-    without `optim.layer_decay`.
+    A locked matrix of a transformer's block learns as W + (alpha / rank) B A, where A has `rank` rows.
+    `targets`: "attention" (query, key, value, output) and "mlp". Adapters learn at `optim.lr`, without
+    `optim.layer_decay`.
     """
 
     rank: PositiveInt = 8

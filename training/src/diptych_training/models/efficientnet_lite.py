@@ -106,11 +106,8 @@ class EfficientNetLite(nn.Module):
         if self.classifier is None:
             assert self.proj is not None
             return self.proj(pooled)  # type: ignore[no-any-return]
-        return self.mean_of_classes((self.classifier(pooled) / self.temperature).softmax(dim=-1))
-
-    def mean_of_classes(self, probabilities: Tensor) -> Tensor:
-        """(B, classes) -> (B, embed_dim): the classes' embeddings, weighed."""
-        return probabilities @ self.class_embedding
+        probabilities = (self.classifier(pooled) / self.temperature).softmax(dim=-1)
+        return probabilities @ self.class_embedding  # type: ignore[no-any-return]
 
     def grid(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) normalised -> (B, side^2, C), the cells of the last feature map, before pooling."""

@@ -12,13 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych_training.models.efficientnet_lite import EfficientNetLite
 from diptych_training.models.layers import ResidualAttentionBlock, SelfAttention
 
-# Of a transformer's blocks: query, key, value and output; both layers of the feed-forward part. Of a tower
-# that keeps its classifier: the scores of the classes, and their embeddings.
-Target = Literal["attention", "mlp", "classifier", "classes"]
-TARGETS: tuple[Target, ...] = ("attention", "mlp", "classifier", "classes")
+# Of a transformer's blocks: query, key, value and output; both layers of the feed-forward part.
+Target = Literal["attention", "mlp"]
+TARGETS: tuple[Target, ...] = ("attention", "mlp")
 OF_ADAPTER = ".lora."  # in the names of the weights of adapters
 
 
@@ -52,10 +50,6 @@ class AdaptedLinear(nn.Linear):
         """(..., in_features) -> (..., out_features)."""
         return super().forward(x) + self.lora.times(x)
 
-    def change(self) -> Tensor:
-        """What is added to the weight."""
-        return self.lora.product()
-
 
 class AdaptedAttention(SelfAttention):
     """Attention whose queries, keys and values learn by one adapter."""
@@ -67,27 +61,8 @@ class AdaptedAttention(SelfAttention):
         """(B, L, W) -> (B, L, number of rows)."""
         return super().project(x, rows) + self.lora.times(x, rows)
 
-    def change(self) -> Tensor:
-        """What is added to the weight."""
-        return self.lora.product()
 
-
-class AdaptedLite(EfficientNetLite):
-    """A tower whose embeddings of classes learn by an adapter."""
-
-    weight_name: ClassVar[str] = "class_embedding"
-    lora: LowRank
-
-    def mean_of_classes(self, probabilities: Tensor) -> Tensor:
-        """(B, classes) -> (B, embed_dim)."""
-        return super().mean_of_classes(probabilities) + self.lora.times(probabilities)
-
-    def change(self) -> Tensor:
-        """What is added to the embeddings."""
-        return self.lora.product().T
-
-
-Adapted = AdaptedLinear | AdaptedAttention | AdaptedLite
+Adapted = AdaptedLinear | AdaptedAttention
 
 
 def adapt(model: nn.Module, rank: int, alpha: float, targets: Sequence[Target]) -> int:
@@ -97,12 +72,9 @@ def adapt(model: nn.Module, rank: int, alpha: float, targets: Sequence[Target]) 
         if isinstance(module, SelfAttention):
             n_out, n_in = module.in_proj_weight.shape
             module.__class__ = AdaptedAttention  # keeps the names of the weights
-        elif isinstance(module, nn.Linear):
+        else:
             n_out, n_in = module.weight.shape
             module.__class__ = AdaptedLinear
-        else:
-            n_in, n_out = module.class_embedding.shape
-            module.__class__ = AdaptedLite
         module.lora = LowRank(n_in, n_out, rank, alpha)
     return len(found)
 
@@ -121,7 +93,7 @@ def merged(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of a plain model with the same outputs; without adapters, that of the model itself."""
     tensors = {name: tensor for name, tensor in model.state_dict().items() if not is_of_adapter(name)}
     for name, module in _adapted(model):
-        tensors[name] = tensors[name] + module.change()
+        tensors[name] = tensors[name] + module.lora.product()
     return tensors
 
 
@@ -135,7 +107,7 @@ def unmerged(
 
 def _named_by(
     model: nn.Module, targets: Sequence[Target]
-) -> Iterator[tuple[SelfAttention | nn.Linear | EfficientNetLite, Tensor]]:
+) -> Iterator[tuple[SelfAttention | nn.Linear, Tensor]]:
     """The modules that can be adapted, each with the weight that would be."""
     for module in model.modules():
         if isinstance(module, ResidualAttentionBlock):
@@ -144,11 +116,6 @@ def _named_by(
                 yield module.attn.out_proj, module.attn.out_proj.weight
             if "mlp" in targets:
                 yield from ((layer, layer.weight) for layer in module.mlp if isinstance(layer, nn.Linear))
-        elif isinstance(module, EfficientNetLite) and module.classifier is not None:
-            if "classifier" in targets:
-                yield module.classifier, module.classifier.weight
-            if "classes" in targets:
-                yield module, module.class_embedding
 
 
 def _adapted(model: nn.Module) -> Iterator[tuple[str, Adapted]]:
