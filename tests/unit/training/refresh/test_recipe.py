@@ -1,11 +1,12 @@
 """The recipe of a refresh: chosen by the number of pairs, and a file that the trainer reads."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from diptych.bundle.manifest import Manifest, read_manifest
-from diptych_training.config import LoraConfig, TrainConfig, model_tables, read_config
+from diptych_training.config import TrainConfig, model_tables, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, write_index
 from diptych_training.refresh.recipe import OldPairs, old_pairs, write_recipe
 from support.default_model import default_bundle
@@ -47,20 +48,22 @@ def test_more_pairs_are_trained_on_for_longer_but_each_is_shown_less_often(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("image_kind", "locked", "adapted"),
+    ("image_kind", "locked", "is_cached", "adapted"),
     [
-        ("photographs_and_drawings", 1, False),
-        ("vit", "all", True),
-        ("pooled_vit", "all", True),
-        ("resnet", 0, False),
+        ("photographs_and_drawings", 1, True, False),
+        ("vit", "all", False, True),
+        ("pooled_vit", "all", False, True),
+        ("resnet", 0, False, False),
     ],
 )
-def test_what_learns_follows_from_the_kind_of_the_image_tower(tmp_path, shipped, image_kind, locked, adapted):
+def test_what_learns_follows_from_the_kind_of_the_image_tower(
+    tmp_path, shipped, image_kind, locked, is_cached, adapted
+):
     file = tmp_path / "a.toml"
     write_recipe(file, "a-1", "tiny/3", n_train=80, old=OldPairs(shipped), image_kind=image_kind)
-    config = read_config(file, start_tables=lambda _: model_tables(small_recipe()))
-    assert config.lock.image == locked
-    assert config.lora == (LoraConfig() if adapted else None)
+    written = tomllib.loads(file.read_text())
+    assert (written["lock"].get("image", 0), written["lock"].get("cache", False)) == (locked, is_cached)
+    assert ("lora" in written) == adapted
 
 
 def test_the_old_model_teaches_unless_its_loss_gives_no_probabilities(tmp_path, shipped):

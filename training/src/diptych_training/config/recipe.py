@@ -60,6 +60,15 @@ class TrainConfig(Frozen):
         return None if isinstance(self.objective, ConvirtConfig) else self.objective
 
     @property
+    def drawing_size(self) -> int | None:
+        """The size of the images of a step if `lock.cache` computes only what is made of photographs once;
+        else None.
+        """
+        image = self.model.image
+        is_part = self.lock.cache and self.lock.image != "all"
+        return image.drawing_size if is_part and isinstance(image, PhotographsAndDrawingsConfig) else None
+
+    @property
     def rehearsed(self) -> dict[str, int]:
         """Number of items per batch from each data set of `data.rehearsal`."""
         return self.data.rehearsed(self.run.batch_size)
@@ -174,16 +183,26 @@ class TrainConfig(Frozen):
     @model_validator(mode="after")
     def _check_cache(self) -> "TrainConfig":
         if self.lock.cache:
-            changes = {f"augment.{key}": value for key, value in self.augment if key.endswith("_probability")}
+            is_part = self.drawing_size is not None and self.lock.image != 0
+            changes: dict[str, object] = {
+                f"augment.{key}": value for key, value in self.augment if key.endswith("_probability")
+            }
+            if is_part:  # the drawings' tower learns from changed images
+                changes = {}
             changes["run.start_size"] = self.run.start_size if self.run.start_fraction else None
             predictive = "" if self.predictive is None else self.predictive.kind
-            is_distilled, is_sharded = self.distill is not None, self.scale.shard
+            is_sharded = self.scale.shard
+            teachers = () if self.distill is None else self.distill.teachers
+            # The start makes of photographs what the locked part does.
+            known = {self.start.source} if is_part and self.start is not None else set()
             others = {
-                "distill.teachers need the pixels of each step, which lock.cache leaves out": is_distilled,
+                "distill.teachers need the pixels of each step, which lock.cache leaves out": bool(
+                    {*teachers} - known
+                ),
                 f'objective is "{predictive}", but lock.cache needs two towers': self.predictive is not None,
                 "scale.shard is true, but lock.cache needs a whole image tower in each rank": is_sharded,
             }
-            self.lock.check_cache(changes, self.data.pairs, others)
+            self.lock.check_cache(changes, self.data.pairs, others, is_part=is_part)
         return self
 
     @model_validator(mode="after")

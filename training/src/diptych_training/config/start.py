@@ -73,7 +73,8 @@ class LockConfig(Frozen):
 
     A locked batch normalisation also keeps its running statistics and normalises by them; `statistics` does
     this for all of them. `scale` is the learned logit scale. `cache`: the image features of a whole locked
-    tower are computed once, before the first step, instead of in each.
+    tower, or of the locked part for photographs, are computed once, before the first step, of images as they
+    are stored, instead of in each.
     """
 
     image: Literal["all"] | int = 0
@@ -94,13 +95,19 @@ class LockConfig(Frozen):
         return values
 
     def check_cache(
-        self, changes: Mapping[str, object], pairs: PairsConfig | None, others: Mapping[str, bool]
+        self,
+        changes: Mapping[str, object],
+        pairs: PairsConfig | None,
+        others: Mapping[str, bool],
+        *,
+        is_part: bool = False,
     ) -> None:
         """Raise ValueError if features that are computed once would not be those of each step.
 
-        `changes` are values by key that change images, `others` says which further messages hold.
+        `changes` are values by key that change images, `others` says which further messages hold. `is_part`:
+        a part of the tower is locked whole, that for photographs.
         """
-        if self.image != "all":
+        if self.image != "all" and not is_part:
             raise ValueError(
                 f'lock.image is {self.image}, but lock.cache needs "all": features that are computed '
                 "once are those of a tower of which nothing learns"

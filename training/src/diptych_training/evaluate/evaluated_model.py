@@ -17,7 +17,7 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import PredictiveRun, TrainedRun, Which, load_predictive_run, load_run
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.scoring import Scorer
-from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.evaluate.torch_encoder import Photographs, TorchEncoder
 from diptych_training.run_folder import RunFolder
 
 DEFAULT_PROMPTS = "default"
@@ -84,13 +84,15 @@ def load_evaluated_run(
     return evaluated_run(run, run_title(run_dir, which, run.step), prompts)
 
 
-def evaluated_run(run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS) -> EvaluatedModel:
+def evaluated_run(
+    run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS, photographs: Photographs | None = None
+) -> EvaluatedModel:
     """Wrap a loaded run with its current weights for evaluation, through torch in float32."""
     return EvaluatedModel(
         name=title,
         identity=_run_identity(run),
         runtime="torch",
-        encoder=TorchEncoder(run.model, run.image_spec),
+        encoder=TorchEncoder(run.model, run.image_spec, photographs),
         tokenizer=TextTokenizer(run.tokenizer_file, run.text_spec),
         image_spec=run.image_spec,
         templates=_templates(run.text_spec, prompts),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -23,7 +24,11 @@ class TorchEncoder:
     evaluation mode without gradients, and returns to its former mode afterwards.
     """
 
-    def __init__(self, model: nn.Module, image_spec: ImageSpec) -> None:
+    def __init__(
+        self, model: nn.Module, image_spec: ImageSpec, photographs: "Photographs | None" = None
+    ) -> None:
+        """`photographs`: what a tower of photographs and drawings that models share makes of photographs."""
+        self._photographs = photographs
         device = next(model.parameters()).device
         self._model = model
         self._mean = torch.tensor(image_spec.mean, device=device).view(1, 3, 1, 1)
@@ -44,13 +49,28 @@ class TorchEncoder:
             # A view in channels_last order, which makes convolutions a quarter faster.
             batch = copied.to(self._mean.device).permute(0, 3, 1, 2)  # (B, 3, S, S) uint8
             normalised = (batch.float() / 255 - self._mean) / self._std
-            return _embeddings(self._model.encode_image(normalised))  # type: ignore[operator]
+            known = () if self._photographs is None else (self._photographs(self._model, normalised),)
+            return _embeddings(self._model.encode_image(normalised, *known))  # type: ignore[operator]
 
     def encode_text(self, input_ids: InputIds) -> Embeddings:
         """(B, L) int32 -> (B, D) float32 of unit norm."""
         with evaluating(self._model):
             batch = torch.from_numpy(np.array(input_ids)).long().to(self._mean.device)
             return _embeddings(self._model.encode_text(batch))  # type: ignore[operator]
+
+
+class Photographs:
+    """What the part for photographs makes of images, computed once for all models that have the same part."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Tensor] = {}  # by the pixels of a batch
+
+    def __call__(self, model: nn.Module, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised -> (B, C)."""
+        key = sha256(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy().data).digest()
+        if key not in self._known:
+            self._known[key] = model.visual.photographs.pooled(pixels)  # type: ignore[union-attr, operator]
+        return self._known[key]
 
 
 def _embeddings(features: Tensor) -> Embeddings:

@@ -75,9 +75,12 @@ class CLIP(nn.Module):
         self.register_buffer("attn_mask", mask, persistent=False)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) float, normalised -> (B, embed_dim) features, before L2 normalisation."""
-        return _projected(self.visual(pixels), self.visual_head)
+    def encode_image(self, pixels: Tensor, *pooled: Tensor) -> Tensor:
+        """(B, 3, S, S) float, normalised -> (B, embed_dim) features, before L2 normalisation.
+
+        A tower of photographs and drawings takes what its locked part made of them before, in `pooled`.
+        """
+        return _projected(self.visual(pixels, *pooled), self.visual_head)
 
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(B, L) ids with L <= context_length -> (B, embed_dim) features, before L2 normalisation.
@@ -108,9 +111,9 @@ class CLIP(nn.Module):
         """(B, L) ids -> (B, 1): the logits of the shares of the first half of a routed text tower."""
         return self.word_pieces.route_logits(input_ids)
 
-    def forward(self, images: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, input_ids: Tensor, *pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Both towers' features: (B, embed_dim) each. `images`: pixels, or their features, (B, embed_dim)."""
-        features = images if images.ndim == 2 else self.encode_image(images)
+        features = images if images.ndim == 2 else self.encode_image(images, *pooled)
         return features, self._encode_text_by_length(input_ids)
 
     def _encode_text_by_length(self, input_ids: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ class PhotographsAndDrawings(nn.Module):
 
     def __init__(self, config: PhotographsAndDrawingsConfig, image_size: int, embed_dim: int) -> None:
         super().__init__()
+        self.drawing_size = config.drawing_size
         self.averaged = image_size // config.drawing_size
         self.photographs = EfficientNetLite(config.photographs, config.photograph_dim)
         self.drawings = ModifiedResNet(
@@ -25,10 +26,16 @@ class PhotographsAndDrawings(nn.Module):
         )
         self.gate = nn.Linear(config.photographs.n_features, 1)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised -> (B, embed_dim): both halves of unit norm times their weights."""
-        pooled = self.photographs.pooled(pixels)  # (B, C)
+    def forward(self, pixels: Tensor, pooled: Tensor | None = None) -> Tensor:
+        """(B, 3, S, S) normalised -> (B, embed_dim): both halves of unit norm times their weights.
+
+        With `pooled`, (B, C) of the photographs' tower from an earlier call, pixels may have the drawings'
+        size.
+        """
+        averaged = self.averaged if pooled is None else pixels.shape[-1] // self.drawing_size
+        if pooled is None:
+            pooled = self.photographs.pooled(pixels)  # (B, C)
         is_photograph = self.gate(pooled).sigmoid()  # (B, 1)
         photograph = F.normalize(self.photographs.head(pooled), dim=-1)
-        drawing = F.normalize(self.drawings(F.avg_pool2d(pixels, self.averaged)), dim=-1)
+        drawing = F.normalize(self.drawings(F.avg_pool2d(pixels, averaged)), dim=-1)
         return torch.cat([is_photograph * photograph, (1 - is_photograph) * drawing], dim=-1)

@@ -85,7 +85,9 @@ class Learning:
 IN_FULL_ALL = Learning()
 # A few pictures are too few for a tower that knows a thousand kinds of photographs.
 DRAWINGS_AND_TEXTS = Learning(
-    lock_towers="\nimage = 1           # the photographs' tower and the gate keep what they know"
+    lock_towers="""
+image = 1           # the photographs' tower and the gate keep what they know
+cache = true        # what they make of the stored pictures is computed once"""
 )
 # A vision transformer is large, and mostly trained by others on more than the shipped pairs can rehearse.
 ADAPTERS = Learning(

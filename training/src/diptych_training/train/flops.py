@@ -5,7 +5,7 @@ the image tower and the objective's head) and those that compare the pairs of a 
 addition are two. Images have their full size, captions fill the context, a dictionary is full, and everything
 learns. Not counted are other operations (normalisation, activations, softmax, lookups), the optimizer,
 averaging of weights, augmentation, teachers and the texts of a text teacher, validation, what `scale`
-computes twice, and the image tower if `lock.cache` has its features.
+computes twice, and what `lock.cache` has features of.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from diptych_training.config import TrainConfig
 from diptych_training.models.count import meta_model
+from diptych_training.models.photographs_and_drawings import PhotographsAndDrawings
 from diptych_training.objectives.contrastive import Pairs
 from diptych_training.objectives.kinds import PredictiveConfig, contrastive_objective, predictive_objective
 from diptych_training.objectives.predictive import PredictiveModel
@@ -59,7 +60,10 @@ def _contrastive_loss(config: TrainConfig) -> Tensor:
     n = config.run.batch_size
     model = meta_model(config.model)
     with torch.device("meta"):
-        if config.lock.cache:
+        if config.drawing_size is not None and isinstance(model.visual, PhotographsAndDrawings):
+            pooled = torch.zeros(n, model.visual.gate.in_features)
+            images = model.encode_image(torch.zeros(n, 3, *[config.drawing_size] * 2), pooled)
+        elif config.lock.cache:
             images = torch.zeros(n, config.model.embed_dim)
         else:
             images = model.encode_image(_pixels(config, n))

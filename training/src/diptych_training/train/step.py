@@ -198,7 +198,8 @@ class GradientStep:
         ranks.
         """
         device = self.model.logit_scale.device
-        inputs = (_to_device(t[rows], device) for t in (batch.images, batch.input_ids))
+        given = (batch.images, batch.input_ids, *(() if batch.pooled is None else (batch.pooled,)))
+        inputs = (_to_device(t[rows], device) for t in given)
         with autocast(device, self.precision):
             images, texts = towers(*inputs)
         return images.float(), texts.float()

@@ -34,7 +34,7 @@ class Batch:
     """The items of one step: the whole batch, or one rank's share of it."""
 
     # (b, 3, S, S) float32 pixels, normalised, channels_last; S is smaller in the first steps. With
-    # `lock.cache`, (b, D) float32 features instead.
+    # `lock.cache`, (b, D) float32 features instead, or pixels of the drawings' size with `pooled`.
     images: Tensor
     input_ids: Tensor  # (b, L) int64, padded to the longest caption of the share
     # (b, 2) int64, hashes of caption and label: equal values in a column mean texts of one label, which
@@ -43,6 +43,7 @@ class Batch:
     n_rehearsed: int = 0  # the last items, which are of rehearsed data sets
     targets: Tensor | None = None  # (b, ...) int64, what an objective without a text tower predicts
     teacher_texts: TeacherBatch | None = None  # texts of a text teacher
+    pooled: Tensor | None = None  # (b, C) float32, of a locked tower of photographs
 
     @property
     def positives(self) -> Tensor:
@@ -89,6 +90,7 @@ class PixelTransform:
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self._run, self._size, self._ranks = config.run, config.preprocess.size, ranks
+        self._averaged = self._size // (config.drawing_size or self._size)
         self._augment = Augment(config.augment)
         self._mean = torch.tensor(config.preprocess.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(config.preprocess.std).view(1, 3, 1, 1)
@@ -102,8 +104,12 @@ class PixelTransform:
         return images.sub_(self._mean).div_(self._std)
 
     def _resize(self, images: Tensor, step: int) -> Tensor:
-        """Shrink the images of the first steps by area averaging (progressive resizing)."""
+        """Shrink by area averaging: the images of the first steps (progressive resizing), or all to the
+        drawings' size.
+        """
         run = self._run
+        if self._averaged > 1:  # as the drawings' tower does it
+            return F.avg_pool2d(images, self._averaged)
         if run.start_size is None or step >= run.start_fraction * run.steps:
             return images
         return F.avg_pool2d(images, images.shape[-1] // run.start_size)

@@ -21,11 +21,13 @@ class MixedBatches:
     def make(self, step: int) -> Batch:
         """Concatenate the batches of a step; texts are padded to the longest of all."""
         parts = [batches.make(step) for batches in (self._own, *self._others)]
+        pooled = [part.pooled for part in parts if part.pooled is not None]
         return Batch(
             images=torch.cat([part.images for part in parts]),
             input_ids=self._concatenate_padded([part.input_ids for part in parts]),
             keys=torch.cat([part.keys for part in parts]),
             n_rehearsed=sum(len(part.keys) for part in parts[1:]),
+            pooled=torch.cat(pooled) if pooled else None,
         )
 
     def position(self, step: int) -> Position:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from diptych.bundle.text.tokenizer import TextTokenizer, clean, pad
 from diptych_training.config import TrainConfig
@@ -32,7 +31,7 @@ class PackedBatches:
         table: str = "data",
         features: ImageFeatures | None = None,
     ) -> None:
-        """With `features`, batches have them instead of pixels.
+        """With `features`, batches have them instead of pixels, or with smaller ones.
 
         Raises TrainingConfigError if `table` of the recipe names a kind or source that the data lacks.
         """
@@ -48,7 +47,8 @@ class PackedBatches:
         self._captions = CaptionSampler(items, tokenizer, config.data.captions, config.text)
         self._transform = PixelTransform(config, ranks)
         self._images = [source.images for source in sources]
-        self._features = None if features is None else features(sources)  # (N, D)
+        self._features = None if features is None else features(sources)  # (N, D) or (N, C)
+        self._is_pooled = config.drawing_size is not None
         self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
         labels = (label_key(clean(item.label, config.text.clean)) for item in items)
         self._label_of = np.array([key_of(label.encode()) for label in labels], dtype=np.int64)
@@ -65,10 +65,13 @@ class PackedBatches:
         chosen = self._sampler.sample(n, rng)  # (B,)
         rows = [self._captions.sample(int(index), rng) for index in chosen][own]
         chosen, seed = chosen[own], int(rng.integers(2**63))  # (b,)
+        features = None if self._features is None else self._features[torch.from_numpy(chosen)]
+        images = None if self._is_pooled else features
         return Batch(
-            images=self._images_of(chosen, step, seed),
+            images=self._transform(self._gather(chosen), step, seed) if images is None else images,
             input_ids=torch.from_numpy(pad(rows, self._config.text)).long(),
             keys=keys_of(map(self._captions.key, rows), self._label_of[chosen]),
+            pooled=features if self._is_pooled else None,
         )
 
     def position(self, step: int) -> Position:
@@ -81,11 +84,6 @@ class PackedBatches:
 
     def close(self) -> None:
         """Nothing to stop."""
-
-    def _images_of(self, chosen: NDArray[np.int64], step: int, seed: int) -> Tensor:
-        if self._features is not None:
-            return self._features[torch.from_numpy(chosen)]
-        return self._transform(self._gather(chosen), step, seed)
 
     def _gather(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B,) positions -> (B, S, S, 3)."""
