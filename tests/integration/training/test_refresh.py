@@ -57,9 +57,12 @@ def command(tmp_path: Path, pictures: Path, published: Path, monkeypatch: pytest
 def command_line(home: Path, pictures: Path) -> list[str]:
     return [
         "refresh", str(pictures), "--from", "tiny", "--name", "mine", "--max-loss", "100",
-        "--model-repo", str(home / "repo"), "--runs-dir", str(home / "runs"),
+        "--model-repo", str(home / "repo"), "--runs-dir", str(home / "runs"), "--hold-out", "0",
         "--set", f"run.steps={N_STEPS}", "--set", "run.checkpoint_every=2",
     ]  # fmt: skip
+
+
+IN_FOLDS = ["--hold-out", "0.2", "--alpha", "0.5"]
 
 
 def weights_of(home: Path, name: str = "mine", version: int = 1) -> str:
@@ -70,7 +73,7 @@ def weights_of(home: Path, name: str = "mine", version: int = 1) -> str:
 def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_old_one(
     command, tmp_path, capsys
 ):
-    assert main(command) == 0
+    assert main([*command, *IN_FOLDS]) == 0
 
     repository = ModelRepository(tmp_path / "repo")
     old, new = repository.verify("tiny", 1), repository.verify("mine", 1)
@@ -82,7 +85,9 @@ def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_
     said = capsys.readouterr().out
     assert "25 pairs found, 25 usable" in said
     assert f"no data set at {tmp_path / 'cache' / 'pictograms'}: rehearses the 200 shipped pairs" in said
-    assert "too few to judge" in said
+    assert "25 to train on, each held out in one of 5 folds" in said
+    assert re.search(r"fold 5 of 5, rate \S+, about \d+ minutes left to train", said)
+    assert "Measured on pictures that the judging models had not seen" in said
     assert "validation not counted" in said
     assert " min to judge, and roughly " in said
     assert said.endswith(
@@ -92,6 +97,7 @@ def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_
     assert f"mine/1 is published: {repository.folder('mine', 1)}" in said
     assert said.index("Gained: your pictures: top-1 ") < said.index("| top-1")
     folder = tmp_path / "runs" / "refresh" / "mine-1"
+    assert not list(folder.glob("mine-1-fold-*"))
     assert f"What changed, with pictures: {folder / 'report.html'}" in said
     assert "prove fp32" not in said
     assert "prove fp32" in (folder / "export.log").read_text()
@@ -255,6 +261,27 @@ def test_interrupted_within_each_stage_it_comes_to_the_same_weights(
         assert main(command) == 130
     assert main(command) == 0
     assert weights_of(tmp_path) == undisturbed
+
+
+def test_interrupted_in_a_fold_it_goes_on_there(command, tmp_path, monkeypatch, capsys):
+    folds = importlib.import_module("diptych_training.refresh.folds")
+    train_run, trained = folds.train_run, list[str]()
+
+    def counted(*args: object, **options: object) -> object:
+        trained.append(Path(str(args[2])).name)
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        return train_run(*args, **options)
+
+    monkeypatch.setattr(folds, "train_run", counted)
+    monkeypatch.setattr("diptych_training.refresh.refresh.publish", Interrupted(measure, before=True))
+    assert main([*command, *IN_FOLDS]) == 130
+    assert main([*command, *IN_FOLDS]) == 130
+    assert "fold 2 of 5" in capsys.readouterr().out.partition("the same command continues")[2]
+    assert [name[:13] for name in trained] == [
+        "mine-1-fold-1", "mine-1-fold-1", "mine-1-fold-2", "mine-1-fold-2", "mine-1-fold-2",
+        "mine-1-fold-3", "mine-1-fold-4", "mine-1-fold-5",
+    ]  # fmt: skip
 
 
 @pytest.mark.long

@@ -40,6 +40,7 @@ def test_an_imported_vit_learns_pictures_and_keeps_its_precisions(
     changes = [part for change in SHORT for part in ("--set", change)]
     places = ["--model-repo", str(home / "repo"), "--runs-dir", str(home / "runs")]
     refresh = ["refresh", str(home / "pictures"), "--from", "theirs", "--name", "mine", "--max-loss", "100"]
+    refresh += ["--hold-out", "0"]
 
     assert main([*refresh, *changes, *places, "--data", str(home / "nowhere")]) == 0
 

@@ -53,7 +53,7 @@ def command(tmp_path: Path, published: Path, client: Client, monkeypatch: pytest
     return [
         "refresh", "--collection", f"{client.url}/collections/{SYMBOLS}", "--label-set", "kind",
         "--from", "tiny", "--name", "mine", "--max-loss", "100", "--model-repo", str(tmp_path / "repo"),
-        "--runs-dir", str(tmp_path / "runs"), "--set", "run.steps=4",
+        "--runs-dir", str(tmp_path / "runs"), "--set", "run.steps=4", "--alpha", "0.5",
     ]  # fmt: skip
 
 
@@ -178,8 +178,8 @@ def test_reviewed_pictures_become_a_version_that_the_server_serves(command, clie
     assert "Judged among the labels of the set" in (folder / "report.html").read_text()
     # The old model on the held-out pictures is what the server said of them.
     measured = Evaluation.model_validate_json((folder / "judged.json").read_bytes())
-    items = next(iter(read_dataset(folder / "pairs" / "own").sources("validation"))).items
-    ids = [Path(item.id.rpartition(":")[2]).stem for item in items]
+    sources = read_dataset(folder / "pairs" / "own").sources("train")
+    ids = [Path(item.id.rpartition(":")[2]).stem for source in sources for item in source.items]
     assert measured.old.own is not None
     assert measured.old.own.hits() == [proposed[id] == (kind_of(id),) for id in ids]
     assert measured.old.own.n_labels == N_KINDS

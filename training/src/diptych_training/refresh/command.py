@@ -85,7 +85,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--alpha",
         type=_weight,
         metavar="WEIGHT",
-        help="weight of what was learned, above 0, at most 1; default: chosen on held-out pairs, 0.5 for few",
+        help="weight of what was learned, above 0, at most 1; default: chosen on held-out pairs",
     )
     parser.add_argument(
         "--half-weights",
@@ -121,7 +121,8 @@ def _add_pairs_flags(parser: argparse.ArgumentParser) -> None:
         type=share,
         default=PairsOptions.hold_out,
         metavar="SHARE",
-        help="share of the pairs that is not trained on, to judge by (default: %(default)g)",
+        help="share of the pairs that is not trained on, to judge by; fewer than 200 pairs are judged in "
+        "folds, unless it is 0 (default: %(default)g)",
     )
     parser.add_argument(
         "--limit",

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from diptych_training.errors import TrainingConfigError
 from diptych_training.files import write_text
 from diptych_training.refresh.evaluation.results import EVALUATION_FILE
+from diptych_training.refresh.evaluation.trials import FOLDS_FILE
 from diptych_training.refresh.pairs.own import OWN
 from diptych_training.refresh.report.report import PAGE_FILE
 from diptych_training.run_folder import RunFolder
@@ -100,6 +101,15 @@ class RefreshFolder:
         """The run whose weights are the mix of this alpha."""
         return RunFolder(self.path / f"{self.name}-{alpha:g}")
 
+    def fold_run(self, fold: int, rate: float) -> RunFolder:
+        """The training run without a fold at this rate."""
+        return RunFolder(self.path / f"{self.name}-fold-{fold}-{rate:g}")
+
+    @property
+    def folds_file(self) -> Path:
+        """The scores of the models that learned without a fold."""
+        return self.path / FOLDS_FILE
+
     @property
     def evaluation_file(self) -> Path:
         """The measured mixes."""
@@ -156,10 +166,12 @@ class RefreshFolder:
         """
         number = 1 + len(list(self.path.glob(f"{self.name}-before-*")))
         kept = self.path / f"{self.name}-before-{number}"
-        for mixed in self.path.glob(f"{self.name}-[01]*"):
-            shutil.rmtree(mixed)
+        for pattern in (f"{self.name}-[01]*", f"{self.name}-fold-*"):
+            for run in self.path.glob(pattern):
+                shutil.rmtree(run)
         self.record(Ledger(request=self.ledger.request))
-        self.run.path.rename(kept)
+        if self.run.path.exists():
+            self.run.path.rename(kept)
         return kept
 
 

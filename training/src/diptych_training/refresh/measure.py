@@ -11,16 +11,15 @@ from diptych_training.progress import progress_bar
 from diptych_training.refresh.evaluation.changes import Changes, find_changes
 from diptych_training.refresh.evaluation.evaluate import (
     ALPHAS,
-    FEW_ALPHAS,
     Choice,
     choose_alpha,
     evaluate_mixes,
     fixed_choice,
-    n_pairs,
 )
 from diptych_training.refresh.evaluation.mixes import Mixes
-from diptych_training.refresh.evaluation.picture_set import SPLIT
-from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, Evaluation
+from diptych_training.refresh.evaluation.picture_set import judged
+from diptych_training.refresh.evaluation.results import Evaluation
+from diptych_training.refresh.evaluation.trials import FoldScores, best_training, with_folds
 from diptych_training.refresh.ledger import RefreshFolder
 from diptych_training.refresh.start import RefreshOptions
 
@@ -41,48 +40,59 @@ class Measured:
 
     @property
     def gained_and_lost(self) -> tuple[list[str], list[str]]:
-        """The names of held-out pictures that only the chosen mix gets right, and only the old model."""
-        old, new = self.evaluation.old.own, self.evaluation.at(self.choice.alpha).own
+        """The names of held-out pictures that only the new model gets right, and only the old one; judged as
+        in `Choice.own`.
+        """
+        own = self.choice.own
         gained: list[str] = []
         lost: list[str] = []
-        if old is not None and new is not None:
-            ids = (item.id for source in self.own.sources(SPLIT) for item in source.items)
-            for id, before, after in zip(ids, old.hits(), new.hits(), strict=True):
+        if own is not None:
+            sources = (self.own.source(name) for name, _ in judged(self.own))
+            ids = (item.id for source in sources for item in source.items)
+            for id, before, after in zip(ids, own.old.hits(), own.new.hits(), strict=True):
                 if before != after:
                     (gained if after else lost).append(id.rpartition(":")[2])
         return gained, lost
 
 
-def measure(folder: RefreshFolder, shipped: PackedDataset, options: RefreshOptions) -> Measured:
+def measure(
+    folder: RefreshFolder,
+    shipped: PackedDataset,
+    options: RefreshOptions,
+    folds: FoldScores | None = None,
+) -> Measured:
     """Measure all mixes; choose one unless the options say which; find what changed most.
 
-    Results that the folder holds already are read from there.
+    With `folds`, the user's pairs are judged by their models. Results that the folder holds already are read
+    from there.
     """
     tuned, alpha = load_run(folder.run.path, "last"), options.alpha
     old = dict(load_run(folder.run.path, "start").model.state_dict())
     own = read_dataset(folder.own)
     candidates = None if options.reviewed is None else options.reviewed.candidates
     mixes = Mixes(tuned, old, own, shipped, options.shipped_pictures, candidates=candidates)
-    alphas = sorted({*measured_alphas(own), *(() if alpha is None else (alpha,))})
+    alphas = measured_alphas(options)
     with progress_bar(total=len(alphas) * mixes.n_pictures, unit="image", desc="judge") as bar:
         evaluation = evaluate_mixes(mixes, alphas, advance=bar.update, file=folder.evaluation_file)
     choice = (
-        choose_alpha(evaluation, options.max_loss)
+        choose_alpha(evaluation, options.max_loss, folds)
         if alpha is None
-        else fixed_choice(evaluation, alpha, "given by --alpha", options.max_loss)
+        else fixed_choice(evaluation, alpha, "given by --alpha", options.max_loss, folds)
     )
+    if folds is not None:
+        evaluation = with_folds(evaluation, folds.trials(), best_training(folds))
     n_left = mixes.n_to_embed((0.0, choice.alpha))
     with progress_bar(total=n_left, unit="image", desc="compare", disable=not n_left) as bar:
         changes = find_changes(mixes, choice.alpha, advance=bar.update, file=folder.changes_file)
     return Measured(tuned, old, own, shipped, evaluation, choice, changes)
 
 
-def measured_alphas(own: PackedDataset) -> tuple[float, ...]:
-    """The weights to measure, in addition to that of --alpha: few where none is chosen by the result."""
-    return FEW_ALPHAS if n_pairs(own) < MIN_OWN_PAIRS else ALPHAS
+def measured_alphas(options: RefreshOptions) -> list[float]:
+    """The weights to measure."""
+    return sorted({*ALPHAS, *(() if options.alpha is None else (options.alpha,))})
 
 
 def n_evaluated(own: PackedDataset, shipped: PackedDataset, asked: int | None) -> int:
     """How many pictures each mix embeds."""
-    n_own, n_all = (sum(entry.n for _, entry in dataset.listed(SPLIT)) for dataset in (own, shipped))
+    n_own, n_all = (sum(entry.n for _, entry in judged(dataset)) for dataset in (own, shipped))
     return n_own + (n_all if asked is None else min(asked, n_all))

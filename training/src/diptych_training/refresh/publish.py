@@ -77,14 +77,15 @@ def _find(
 def _refreshed(refresh_id: str, start: Start, measured: Measured) -> Refreshed:
     """Top-1 of the old and of the new model on both sets."""
     evaluation, choice = measured.evaluation, measured.choice
-    own = evaluation.own_difference(choice.own_alphas)
+    own = choice.own
     return Refreshed(
         id=refresh_id,
         alpha=choice.alpha,
         started_from=start.title,
         n_pairs=evaluation.n_own_pairs,
         shipped=_change(evaluation.shipped_difference(choice.alpha)),
-        own=None if own is None else _change(own),
+        own=None if own is None else _change(own.difference),
+        in_folds=choice.in_folds,
     )
 
 

@@ -15,6 +15,8 @@ from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.files import exclusive_lock
 from diptych_training.progress import Reporter
+from diptych_training.refresh.evaluation.trials import best_training
+from diptych_training.refresh.folds import chosen_recipe, judge_folds
 from diptych_training.refresh.ledger import Published, RefreshFolder, Request, latest_ledger, open_folder
 from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.pairs.own import SHEET_FILE
@@ -31,7 +33,7 @@ from diptych_training.refresh.start import (
     start_manifest,
 )
 from diptych_training.refresh.summary import report_gains, summary, too_much_lost
-from diptych_training.refresh.train import choose_recipe, train
+from diptych_training.refresh.train import begin, choose_recipe, train
 
 REFRESHES = "refresh"  # folder in the folder of runs
 
@@ -80,15 +82,25 @@ def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outco
         findings = findings.without("shared_captions")  # labels are to be shared
     report(f"\n{findings.text()}\npictures as the model sees them: {folder.pairs / SHEET_FILE}\n")
     recipe = choose_recipe(options, folder, start, findings, report)
-    report(f"recipe: {folder.recipe_file} ({recipe.run.steps:,} steps)")
+    most = "at most " if findings.n_folds else ""
+    report(f"recipe: {folder.recipe_file} ({most}{recipe.run.steps:,} steps)")
     if options.only_look:
         report(
             "nothing is trained yet: edit the recipe if you like; the same command without --look continues"
         )
         return Outcome(folder)
-    if not train(options, places, folder, start=start, recipe=recipe, report=report):
+    begin(folder, report)
+    folds, until = None, recipe.run.steps
+    if findings.n_folds:
+        folds = judge_folds(options, places, folder, start=start, recipe=recipe, report=report)
+        if folds is None:
+            return Outcome(folder, is_interrupted=True)
+        training = best_training(folds)
+        recipe, until = chosen_recipe(recipe, training), training.steps
+        report(f"the folds chose {until:,} steps at a rate of {training.rate:g}: training on all pairs")
+    if not train(options, places, folder, start=start, recipe=recipe, until=until, report=report):
         return Outcome(folder, is_interrupted=True)
-    measured = measure(folder, start.shipped, options)
+    measured = measure(folder, start.shipped, options, folds)
     content = report_gains(options, folder, start, pairs=findings, measured=measured, report=report)
     if measured.choice.alpha == 0:
         raise NothingGained(

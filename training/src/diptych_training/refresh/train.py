@@ -85,6 +85,15 @@ def choose_recipe(
     )
 
 
+def begin(folder: RefreshFolder, report: Reporter) -> None:
+    """Record the recipe; one that was edited since the training began makes it begin again."""
+    if folder.is_recipe_edited:
+        kept = folder.set_run_aside()
+        before = f" (the run before it: {kept})" if kept.is_dir() else ""
+        report(f"the recipe was edited since: the training begins again{before}")
+    folder.record(folder.ledger, trained_recipe=folder.recipe_file.read_text(encoding="utf-8"))
+
+
 def train(
     options: RefreshOptions,
     places: Places,
@@ -92,22 +101,17 @@ def train(
     *,
     start: Start,
     recipe: TrainConfig,
+    until: int,
     report: Reporter,
 ) -> bool:
-    """Train the run of the refresh to its end; False if it was interrupted.
-
-    A recipe that was edited since the training began makes it begin again.
-    """
+    """Train the run of the refresh to step `until`; False if it was interrupted."""
     run = folder.run
-    if run.has_begun and folder.is_recipe_edited:
-        kept = folder.set_run_aside()
-        report(f"the recipe was edited since: the training begins again (the run before it: {kept})")
-    folder.record(folder.ledger, trained_recipe=folder.recipe_file.read_text(encoding="utf-8"))
-    if run.last.is_file() and checkpoint_step(run.last) >= recipe.run.steps:
+    if run.last.is_file() and checkpoint_step(run.last) >= until:
         return True
     own = read_dataset(folder.own)
     remaining = Remaining(
-        n_mixes=len(measured_alphas(own)),
+        # What is made of photographs is computed once for all mixes, and takes most of the time.
+        n_mixes=len(measured_alphas(options)) if recipe.drawing_size is None else 1,
         n_pictures=n_evaluated(own, start.shipped, options.shipped_pictures),
         n_precisions=len(start.manifest.precisions),
     )
@@ -119,6 +123,7 @@ def train(
         open_teachers=lambda: open_teachers(recipe, places.runs_dir, places.model_repo),
         resume=run.has_begun,
         device=options.device,
+        until=until,
         report=report,
         after_training=lambda model: remaining.text(embedding_seconds(model, recipe.preprocess)),
     )

@@ -2,9 +2,10 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -56,14 +57,15 @@ def train_run(
     report: Reporter,
     before_first_step: Callable[[], object] = lambda: None,
     after_training: Callable[[TrainedModel], str] = lambda _: "",
+    stops: Mapping[int, Callable[[TrainedModel], object]] = MappingProxyType({}),
 ) -> bool:
     """Train `run_dir` to its end, to step `until`, or until SIGINT or SIGTERM. Returns whether that step was
     reached.
 
     Arguments are those of `prepare`. `report` receives the folder, the estimate and the outcome as lines.
     `before_first_step` is called once everything was found to be in order. `after_training` gets the model
-    once the first steps are measured, and returns what their line says of the work that follows. Raises
-    RunInUse if another process trains in the folder.
+    once the first steps are measured, and returns what their line says of the work that follows. `stops` get
+    the model that is validated, after so many steps. Raises RunInUse if another process trains in the folder.
     """
     keep_freed_memory()
     if config.run.n_threads:
@@ -92,7 +94,7 @@ def train_run(
         )
         if ranks.is_first:
             before_first_step()
-        is_done = _train(loop, report if ranks.is_first else _say_nothing, after_training, until)
+        is_done = _train(loop, report if ranks.is_first else _say_nothing, after_training, until, stops)
         if ranks.is_first:
             is_end = loop.state.step == loop.config.run.steps
             report(
@@ -228,9 +230,13 @@ def _say_nothing(_line: str) -> None:
 
 
 def _train(
-    loop: Loop, report: Reporter, after_training: Callable[[TrainedModel], str], until: int | None
+    loop: Loop,
+    report: Reporter,
+    after_training: Callable[[TrainedModel], str],
+    until: int | None,
+    stops: Mapping[int, Callable[[TrainedModel], object]],
 ) -> bool:
-    ranks = loop.state.ranks
+    ranks, first = loop.state.ranks, loop.state.step
     try:
         with rank_loss_as_error(ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE):
             cost = estimate(loop.gradient_step, loop.batches, loop.config, loop.state.step)
@@ -242,7 +248,13 @@ def _train(
             rest = after_training(loop.state.model)
             return f"about {minutes:.1f} min left, measured over {n_done} steps{rest}"
 
-        return loop.train(time_left, until)
+        end = min(loop.config.run.steps, until or loop.config.run.steps)
+        for step in sorted({end, *(one for one in stops if one >= first)}):
+            if not loop.train(time_left if loop.state.step == first else None, step):
+                return False
+            if step in stops:
+                stops[step](loop.state.validated_model)
+        return True
     finally:
         loop.batches.close()
         loop.log.close()

@@ -9,7 +9,7 @@ from diptych_training.refresh.evaluation.changes import (
     changed_searches,
     find_changes,
 )
-from diptych_training.refresh.evaluation.evaluate import evaluate_mixes
+from diptych_training.refresh.evaluation.evaluate import evaluate_mixes, fixed_choice
 from diptych_training.refresh.evaluation.mixes import Mixes
 from diptych_training.refresh.evaluation.view import LabelledView, Picture, View
 from support.picture_sets import write_pictures
@@ -112,7 +112,7 @@ def test_changes_between_two_runs_agree_with_what_was_judged(parts):
     assert {one.query for one in changes.searches} == {"red star", "moon", "sun"}
     assert {one.rank_after for one in changes.searches if one.query == "sun"} == {None}
     assert all(len(one.before) == len(one.after) == 5 for one in changes.searches)
-    difference, own_difference = evaluation.shipped_difference(1), evaluation.own_difference([1, 1])
-    assert own_difference is not None
-    assert len(changes.gained_pictures) <= difference.n_gained + own_difference.n_gained
-    assert bool(changes.lost_pictures) == bool(difference.n_lost + own_difference.n_lost)
+    difference, own = evaluation.shipped_difference(1), fixed_choice(evaluation, 1, "given", 3).own
+    assert own is not None
+    assert len(changes.gained_pictures) <= difference.n_gained + own.difference.n_gained
+    assert bool(changes.lost_pictures) == bool(difference.n_lost + own.difference.n_lost)

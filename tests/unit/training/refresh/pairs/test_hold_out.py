@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diptych_training.refresh.pairs.hold_out import choose_held_out, names_in_sources
+from diptych_training.refresh.pairs.hold_out import N_FOLDS, choose_folds, choose_held_out, names_in_sources
 from diptych_training.refresh.pairs.near import near_groups, near_shipped, picture_rows
 from support.own_pairs import write_shipped
 from support.pictures import noise
@@ -72,3 +72,32 @@ def test_the_nearest_of_several_judged_pictures_is_named(tmp_path):
     shown = shipped.sources("validation")[0].images
     images = np.stack([pictures(1)[0], shown[1] // 2, shown[0]])
     assert near_shipped(picture_rows(images), shipped) == {1: "moon", 2: "star"}
+
+
+def folds(captions, groups=None):
+    """The fold of each pair."""
+    names = [f"{number:04}.png" for number in range(len(captions))]
+    return choose_folds(names, captions, groups or [[index] for index in range(len(captions))])
+
+
+@pytest.mark.parametrize("n_captions", [3, 5, 7, 60])
+def test_folds_have_as_many_pictures_and_those_of_each_caption_are_in_all_of_them(n_captions):
+    captions = [f"thing {n % n_captions}" for n in range(63)]
+
+    found = folds(captions)
+
+    sizes = [found.count(fold) for fold in range(1, N_FOLDS + 1)]
+    assert max(sizes) - min(sizes) <= 2
+    for caption in set(captions):
+        of_caption = [fold for fold, one in zip(found, captions, strict=True) if one == caption]
+        counts = [of_caption.count(fold) for fold in range(1, N_FOLDS + 1)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_near_duplicates_are_in_one_fold():
+    groups = [[index, index + 10] for index in range(10)]
+
+    found = folds(["a", "b"] * 10, groups)
+
+    assert all(found[one] == found[other] for one, other in groups)
+    assert len(set(found)) == N_FOLDS

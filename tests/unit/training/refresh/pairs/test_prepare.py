@@ -20,6 +20,8 @@ from support.pair_files import write_files, write_table
 from support.pictures import noise
 from support.tiny_run import tiny_image_spec
 
+SPLITS = ("train", "validation")
+
 
 def prepared(tmp_path, *sources, options=None, shipped=None, model=None):
     return prepare.prepare_pairs(
@@ -32,12 +34,9 @@ def prepared(tmp_path, *sources, options=None, shipped=None, model=None):
 
 
 def own_items(tmp_path):
-    """Items of both splits, by split."""
+    """Items by source: those of each fold, or the held-out ones and the others."""
     dataset = read_dataset(tmp_path / "refresh" / OWN)
-    return {
-        split: [item for source in dataset.sources(split) for item in source.items]
-        for split in ("train", "validation")
-    }
+    return {source.name: source.items for split in SPLITS for source in dataset.sources(split)}
 
 
 def brighter(payload):
@@ -47,7 +46,8 @@ def brighter(payload):
     return out.getvalue()
 
 
-def test_pairs_are_packed_as_the_model_sees_them_and_a_part_is_held_out(tmp_path):
+def test_pairs_are_packed_as_the_model_sees_them_and_a_part_is_held_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "MIN_OWN_PAIRS", 40)
     folder = write_captioned(tmp_path / "photos", familiar(40))
 
     report = prepared(tmp_path, folder)
@@ -56,7 +56,9 @@ def test_pairs_are_packed_as_the_model_sees_them_and_a_part_is_held_out(tmp_path
     assert report.n_held_out == 40 - report.n_train
     assert 2 <= report.n_held_out <= 14
     items = own_items(tmp_path)
-    assert (len(items["train"]), len(items["validation"])) == (report.n_train, report.n_held_out)
+    assert {name: len(some) for name, some in items.items()} == {
+        "pairs-train": report.n_train, "pairs-validation": report.n_held_out,
+    }  # fmt: skip
     assert {item.id for part in items.values() for item in part} == {f"photos:{n:05}.png" for n in range(40)}
     dataset = read_dataset(tmp_path / "refresh" / OWN)
     source = dataset.sources("train")[0]
@@ -82,6 +84,20 @@ def test_the_report_counts_where_captions_come_from_and_hostile_ones_are_named(t
     (finding,) = report.of("unusable")
     assert finding.examples == ("photos:bomb.jpg",)
     assert "declares a document type" in finding.what
+
+
+def test_each_of_few_pairs_is_in_one_of_five_folds_unless_none_is_to_be_held_out(tmp_path):
+    folder = write_captioned(tmp_path / "photos", familiar(40))
+
+    report = prepared(tmp_path, folder)
+
+    assert (report.n_train, report.n_held_out, report.n_folds) == (40, 0, 5)
+    assert "40 to train on, each held out in one of 5 folds" in report.text()
+    assert {name: len(some) for name, some in own_items(tmp_path).items()} == {
+        f"pairs-fold-{fold}": 8 for fold in range(1, 6)
+    }
+    all_learned = prepared(tmp_path, folder, options=PairsOptions(hold_out=0))
+    assert (all_learned.n_train, all_learned.n_folds, *own_items(tmp_path)) == (40, 0, "pairs-train")
 
 
 def test_the_same_inputs_are_not_read_again(tmp_path, monkeypatch):
@@ -141,7 +157,7 @@ def test_an_interrupted_preparation_starts_again(tmp_path, monkeypatch, at):
     assert {item.id.partition(":")[0] for part in items.values() for item in part} == {"two"}
     fresh = prepare.prepare_pairs([str(second)], tiny_source_model(), tmp_path / "fresh", PairsOptions())
     assert fresh == report
-    for split in items:
+    for split in SPLITS:
         one, other = (read_dataset(tmp_path / name / OWN).digest(split) for name in ("refresh", "fresh"))
         assert one == other
 
@@ -170,10 +186,9 @@ def test_near_duplicates_are_never_on_both_sides(tmp_path):
     (finding,) = report.of("near_own")
     assert finding.n == 60
     assert "of 30 such groups" in finding.what
-    numbers = [{item.id.partition(":")[2][:5] for item in part} for part in own_items(tmp_path).values()]
-    assert not numbers[0] & numbers[1]
-    assert report.n_held_out % 2 == 0
-    assert report.n_held_out > 0
+    numbers = [item.id.partition(":")[2][:5] for part in own_items(tmp_path).values() for item in part]
+    assert numbers == [name for pair in zip(numbers[::2], numbers[::2], strict=True) for name in pair]
+    assert report.n_folds == 5
 
 
 def test_too_few_usable_pairs_are_an_error_that_says_why_and_what_to_do(tmp_path):

@@ -71,8 +71,9 @@ class Change(Frozen):
 class Refreshed(Frozen):
     """A refresh of the version `started_from` with `n_pairs` pairs, held-out ones included.
 
-    `shipped` are the pairs that come with the model; `own` is None if no pair was held out. `id` is that of
-    the refresh, `alpha` the weight of what was learned.
+    `shipped` are the pairs that come with the model; `own` is None if no pair was held out, and of models
+    that learned without a fold each if `in_folds`. `id` is that of the refresh, `alpha` the weight of what
+    was learned.
     """
 
     id: str
@@ -81,12 +82,14 @@ class Refreshed(Frozen):
     n_pairs: int
     shipped: Change
     own: Change | None = None
+    in_folds: bool = False
 
     def paragraph(self) -> str:
         """The figures for a model card."""
         found = [self.shipped.sentence("pictures that come with the model")]
         if self.own is not None:
-            found = [self.own.sentence("pictures that were held out"), *found]
+            how = " in folds, each by a model that had not seen it" if self.in_folds else ""
+            found = [self.own.sentence(f"pictures that were held out{how}"), *found]
         return (
             f"It is a refresh of `{self.started_from}` with {self.n_pairs:,} pairs. "
             "Zero-shot top-1 in percent: "

@@ -4,29 +4,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.embedding import Advance
 from diptych_training.refresh.evaluation.difference import Difference
 from diptych_training.refresh.evaluation.mixes import EmbeddedMix, Mixes
 from diptych_training.refresh.evaluation.picture_set import SPLIT, among_labels_of, score_set
 from diptych_training.refresh.evaluation.results import (
-    MIN_OWN_PAIRS,
     POINTS,
     Evaluation,
     MixResult,
+    OwnChange,
     Part,
-    SetResult,
     read_stored,
     write_stored,
+)
+from diptych_training.refresh.evaluation.trials import (
+    UNKNOWN,
+    FoldScores,
+    Trial,
+    Trials,
+    best_training,
+    own_change,
+    trial_of,
 )
 from diptych_training.refresh.evaluation.view import OWN, SHIPPED
 
 MAX_LOSS = 3.0  # points of top-1 on each part of the shipped set
 FIXED_ALPHA = 0.5
-N_FOLDS = 5
 ROUNDING = 1e-9
 
 
@@ -59,8 +63,9 @@ class Loss:
 class Choice:
     """The chosen weight and the reason, in words, and what that mix loses on each part of the shipped set.
 
-    `is_fixed`: the weight was not chosen by what was measured. `own_alphas` has the weight by which each of
-    the user's held-out pictures is judged: one that was chosen without the captions of its fold.
+    `is_fixed`: the weight was not chosen by what was measured. `own`: the user's held-out pictures, each
+    judged by a choice that was made without its caption, with the weights `own_alphas`; None if none was
+    judged. `in_folds`: by models that learned from the other folds.
     """
 
     alpha: float
@@ -68,7 +73,9 @@ class Choice:
     reason: str
     losses: tuple[Loss, ...]
     max_loss: float
+    own: OwnChange | None = None
     own_alphas: tuple[float, ...] = ()
+    in_folds: bool = False
 
     @property
     def is_within(self) -> bool:
@@ -76,11 +83,13 @@ class Choice:
         return all(loss.is_within for loss in self.losses)
 
 
-def fixed_choice(evaluation: Evaluation, alpha: float, reason: str, max_loss: float) -> Choice:
+def fixed_choice(
+    evaluation: Evaluation, alpha: float, reason: str, max_loss: float, folds: FoldScores | None = None
+) -> Choice:
     """A weight that does not depend on what was measured. Raises EvaluationError if it was not measured."""
-    own = evaluation.at(alpha).own
-    alphas = (alpha,) * (0 if own is None else own.n)
-    return Choice(alpha, True, reason, losses_of(evaluation, alpha, max_loss), max_loss, alphas)
+    evaluation.at(alpha)
+    tried = [one for one in _trials(evaluation, folds) if one.alpha == alpha]
+    return _choice(evaluation, tried, alpha, reason, max_loss, is_fixed=True, in_folds=folds is not None)
 
 
 def losses_of(evaluation: Evaluation, alpha: float, max_loss: float) -> tuple[Loss, ...]:
@@ -88,32 +97,71 @@ def losses_of(evaluation: Evaluation, alpha: float, max_loss: float) -> tuple[Lo
     return tuple(Loss(part, found, max_loss) for part, found in evaluation.part_differences(alpha))
 
 
-def choose_alpha(evaluation: Evaluation, max_loss: float = MAX_LOSS) -> Choice:
-    """Choose the mix with the best top-1 on the user's held-out pairs among those within `max_loss` points.
+def choose_alpha(
+    evaluation: Evaluation, max_loss: float = MAX_LOSS, folds: FoldScores | None = None
+) -> Choice:
+    """Choose the weight by the user's held-out pictures, among those within `max_loss` points.
 
-    Ties go to the smaller alpha; the old model (alpha 0) is always within. With fewer than MIN_OWN_PAIRS
-    pairs, or held-out ones of fewer than two captions, alpha is FIXED_ALPHA whatever the loss: check
-    `is_within`. Raises EvaluationError if that one was not measured.
+    It is the median of those that all but one part of the captions choose by their top-1; ties go to the
+    smaller one. The old model (alpha 0) is always within. With held-out pairs of fewer than two captions,
+    alpha is FIXED_ALPHA whatever the loss: check `is_within`. Raises EvaluationError if that one was not
+    measured.
     """
     own = evaluation.old.own
-    if evaluation.is_too_few:
-        few = f"{evaluation.n_own_pairs:,} pairs are too few to choose by ({MIN_OWN_PAIRS} are needed)"
-        return fixed_choice(evaluation, FIXED_ALPHA, f"fixed: {few}", max_loss)
     if own is None or len(set(own.captions)) == 1:
         what = "no pair was" if own is None else "pairs of one caption only were"
-        return fixed_choice(evaluation, FIXED_ALPHA, f"fixed: {what} held out to choose by", max_loss)
-    within = [mix for mix in evaluation.mixes if _is_within(evaluation, mix, max_loss)]
-    hits = np.array([_own(mix).hits() for mix in within])  # (W, N)
-    best = within[_best(hits)]
-    fold = np.array(own.captions) % N_FOLDS  # (N,)
-    chosen = {number: within[_best(hits[:, fold != number])].alpha for number in set(fold.tolist())}
+        return fixed_choice(evaluation, FIXED_ALPHA, f"fixed: {what} held out to choose by", max_loss, folds)
+    within = {mix.alpha for mix in evaluation.mixes if _is_within(evaluation, mix, max_loss)}
+    tried = [one for one in _trials(evaluation, folds) if one.alpha in within]
+    training = None if folds is None else best_training(folds)
+    of_training = [
+        one for one in tried if training is None or (one.rate, one.steps) == (training.rate, training.steps)
+    ]
+    old = trial_of(evaluation.old)
+    alpha = Trials(of_training, old).median_alpha(own.captions) if of_training else 0.0
+    best = next((one for one in of_training if one.alpha == alpha), old)
     reason = (
         f"best of {len(within)} measured mixes within a loss of {max_loss:g} points on the shipped set: "
-        f"{_own(best).top(1) * POINTS:.1f} on {evaluation.own}, the old model {own.top(1) * POINTS:.1f}"
+        f"{best.ranks.count(0) / own.n * POINTS:.1f} on {evaluation.own}, the old model "
+        f"{own.top(1) * POINTS:.1f}"
     )
-    alphas = tuple(chosen[number] for number in fold.tolist())
-    losses = losses_of(evaluation, best.alpha, max_loss)
-    return Choice(best.alpha, False, reason, losses, max_loss, alphas)
+    return _choice(evaluation, tried, alpha, reason, max_loss, is_fixed=False, in_folds=folds is not None)
+
+
+def _trials(evaluation: Evaluation, folds: FoldScores | None) -> list[Trial]:
+    """All that was tried but the old model."""
+    if folds is not None:
+        return folds.trials()
+    return [trial_of(mix) for mix in evaluation.mixes if mix.own is not None and mix is not evaluation.old]
+
+
+def _choice(
+    evaluation: Evaluation,
+    tried: Sequence[Trial],
+    alpha: float,
+    reason: str,
+    max_loss: float,
+    *,
+    is_fixed: bool,
+    in_folds: bool,
+) -> Choice:
+    own = evaluation.old.own
+    chosen: list[Trial] = []
+    if own is not None and any(UNKNOWN not in one.ranks for one in tried):
+        trials = Trials(tried, None if is_fixed else trial_of(evaluation.old))
+        chosen = trials.without_own_part(own.captions)
+    elif own is not None and not is_fixed:
+        chosen = [trial_of(evaluation.old)] * own.n
+    return Choice(
+        alpha,
+        is_fixed,
+        reason,
+        losses_of(evaluation, alpha, max_loss),
+        max_loss,
+        own_change(evaluation, chosen) if chosen else None,
+        tuple(one.alpha for one in chosen),
+        in_folds,
+    )
 
 
 def _is_within(evaluation: Evaluation, mix: MixResult, max_loss: float) -> bool:
@@ -121,18 +169,7 @@ def _is_within(evaluation: Evaluation, mix: MixResult, max_loss: float) -> bool:
     return mix is evaluation.old or all(loss.is_within for loss in losses)
 
 
-def _best(hits: NDArray[np.bool_]) -> int:
-    """The first of the rows (W, N) with the most hits."""
-    return int(hits.sum(axis=1).argmax())
-
-
-def _own(mix: MixResult) -> SetResult:
-    assert mix.own is not None
-    return mix.own
-
-
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-FEW_ALPHAS = (0.0, 0.25, FIXED_ALPHA)  # where the weight is fixed: it, and a smaller one that loses less
 
 
 def evaluate_mixes(

@@ -15,14 +15,20 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.embedding import Advance, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, evaluated_run
+from diptych_training.evaluate.torch_encoder import Photographs
 from diptych_training.refresh.evaluation.candidates import Candidates
 from diptych_training.refresh.evaluation.picture_set import (
     SPLIT,
     EmbeddedSet,
     among_candidates,
+    among_labels_of,
+    class_rows,
     embed_set,
+    judged,
     open_sets,
+    score_set,
 )
+from diptych_training.refresh.evaluation.results import SetResult
 from diptych_training.refresh.evaluation.view import OWN, SHIPPED, SetName, View, view_of
 from diptych_training.train.interpolate.interpolation import interpolate_weights
 
@@ -36,7 +42,7 @@ class EmbeddedMix:
 
 
 class Mixes:
-    """Mixes of the `old` weights (alpha 0) and the run's (alpha 1), on split `validation` of two data sets.
+    """Mixes of the `old` weights (alpha 0) and the run's (alpha 1), on the judged pictures of two data sets.
 
     Each mix embeds the pictures once and keeps the embeddings. `n_shipped` is the number of shipped pictures
     to judge by; None: all. With `candidates`, the own pictures are judged by these labels. The run's model
@@ -62,6 +68,8 @@ class Mixes:
             own_set = among_candidates(own_set, candidates, run.text_spec)
         self.own_set, self.shipped_set = own_set, shipped_set.sample(n_shipped)
         self._embedded: dict[float, EmbeddedMix] = {}
+        # A part of the image tower that did not learn is the same in all mixes.
+        self._photographs = Photographs() if run.config.drawing_size is not None else None
 
     @property
     def n_pictures(self) -> int:
@@ -80,8 +88,9 @@ class Mixes:
             digest.update(spec.model_dump_json().encode())
         digest.update(run.tokenizer_file.read_bytes())
         for dataset in (self.own, self.shipped):
-            listed = [(name, entry.kind) for name, entry in dataset.listed(SPLIT)]
-            digest.update(f"{dataset.name} {listed} {dataset.digest(SPLIT)}".encode())
+            listed = [(name, entry.kind) for name, entry in judged(dataset)]
+            splits = {entry.split for _, entry in judged(dataset)}
+            digest.update(f"{dataset.name} {listed} {[*map(dataset.digest, splits)]}".encode())
         digest.update(f"{len(self.shipped_set)} shipped".encode())
         if self._candidates is not None:
             digest.update(self._candidates.digest.encode())
@@ -106,6 +115,14 @@ class Mixes:
                 self._embedded[alpha] = EmbeddedMix(sets, model.logit_scale)
         return self._embedded[alpha]
 
+    def score_source(self, name: str, alpha: float) -> tuple[SetResult, SetResult]:
+        """Score the own pictures of one source: among own labels, and among own and shipped ones."""
+        with self._loaded(alpha) as model:
+            own = embed_set(model, self.own_set.of_source(name), lambda _: None)
+            rows = class_rows(model, self.shipped_set)
+        shipped = EmbeddedSet(self.shipped_set, images=own.images[:0], class_rows=rows, text_rows=rows)
+        return score_set(own), score_set(among_labels_of(own, shipped))
+
     def view(self, alpha: float, queries: Sequence[str], advance: Advance) -> View:
         """The mix's view of all pictures, and of these searches among them."""
         mix = self.embed(alpha, advance)
@@ -120,6 +137,6 @@ class Mixes:
         tuned = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         try:
             model.load_state_dict(interpolate_weights(self.old, tuned, alpha))
-            yield evaluated_run(self.run, f"alpha {alpha:g}")
+            yield evaluated_run(self.run, f"alpha {alpha:g}", photographs=self._photographs)
         finally:
             model.load_state_dict(tuned)

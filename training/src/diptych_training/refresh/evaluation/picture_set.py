@@ -11,7 +11,7 @@ from diptych.bundle.encoder import Embeddings, Pixels
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.label_key import label_key
-from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource
+from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource, SourceEntry
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel
 from diptych_training.evaluate.ranking import (
@@ -27,6 +27,7 @@ from diptych_training.refresh.evaluation.candidates import Candidates, Texts, la
 from diptych_training.refresh.evaluation.results import Part, SetResult
 
 SPLIT = "validation"
+FOLD = "pairs-fold-"  # begins the name of the source that has the pairs of a fold
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class PictureSet:
         are_crops = all(len({item.label for item in source.items}) == 1 for source in sources)
         return len(sources) if sources and are_crops else None
 
+    def of_source(self, name: str) -> "PictureSet":
+        """The pictures of one source, with the labels of the whole set to choose from."""
+        rows = [row for row, (source, _) in enumerate(self.pictures()) if source.name == name]
+        chosen = tuple(one for one in self.chosen if one[0].name == name)
+        return replace(self, chosen=chosen, accepted=[self.accepted[row] for row in rows])
+
     def sample(self, n: int | None) -> "PictureSet":
         """`n` of the pictures, always the same ones, of each source about its share; all if `n` is None.
 
@@ -109,11 +116,24 @@ def part_of(kind: Kind) -> Part:
     return "photographs" if kind == "pairs" else "drawings"
 
 
+def fold_source(fold: int) -> str:
+    """The name of the source that has the pairs of a fold."""
+    return f"{FOLD}{fold}"
+
+
+def judged(dataset: PackedDataset) -> list[tuple[str, SourceEntry]]:
+    """The sources by whose pictures models are judged: split `validation`, or else those of the folds."""
+    folds = [one for one in dataset.listed("train") if one[0].startswith(FOLD)]
+    return dataset.listed(SPLIT) or folds
+
+
 def open_sets(datasets: Sequence[PackedDataset], tokenizer: TextTokenizer) -> list[PictureSet]:
-    """Open the held-out pictures of data sets: split `validation`. Equal labels are equal in all of them."""
-    opened = [(dataset, tuple(dataset.sources(SPLIT))) for dataset in datasets]
+    """Open the pictures by which models are judged. Equal labels are equal in all data sets."""
+    opened = [
+        (dataset.name, tuple(dataset.source(name) for name, _ in judged(dataset))) for dataset in datasets
+    ]
     names = label_names((item for _, sources in opened for item in _items(sources)), tokenizer)
-    return [_picture_set(dataset.name, sources, names) for dataset, sources in opened]
+    return [_picture_set(name, sources, names) for name, sources in opened]
 
 
 def among_candidates(pictures: PictureSet, candidates: Candidates, spec: TextSpec) -> PictureSet:
@@ -148,13 +168,16 @@ def embed_set(model: EvaluatedModel, pictures: PictureSet, advance: Advance) -> 
     return EmbeddedSet(
         pictures=pictures,
         images=np.concatenate(images),
-        class_rows=(
-            label_rows(model, pictures.texts, pictures.templates)
-            if pictures.texts
-            else class_embeddings(encoder, tokenizer, pictures.labels, model.templates)
-        ),
+        class_rows=class_rows(model, pictures),
         text_rows=embed_texts(encoder, tokenizer, pictures.labels),
     )
+
+
+def class_rows(model: EvaluatedModel, pictures: PictureSet) -> Embeddings:
+    """(C, D): the labels of a set through templates."""
+    if pictures.texts:
+        return label_rows(model, pictures.texts, pictures.templates)
+    return class_embeddings(model.encoder, model.tokenizer, pictures.labels, model.templates)
 
 
 def among_labels_of(embedded: EmbeddedSet, other: EmbeddedSet) -> EmbeddedSet:

@@ -1,6 +1,7 @@
 """Measured mixes of old and new weights, stored as data, and what they gain and lose."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from diptych_training.refresh.evaluation.difference import Difference, paired_di
 from diptych_training.schema import Frozen, Record, read_record
 
 EVALUATION_FILE = "judged.json"
-MIN_OWN_PAIRS = 200  # below, nothing is chosen by the user's pairs
+MIN_OWN_PAIRS = 200  # below, each of the user's pairs is held out once, in folds
 POINTS = 100  # points of a share
 Part = Literal["drawings", "photographs"]  # of the shipped set
 
@@ -59,6 +60,28 @@ class MixResult(Frozen):
     parts: dict[Part, SetResult]
 
 
+@dataclass(frozen=True)
+class OwnChange:
+    """The user's held-out pictures with the old model, and each with one that was chosen without its caption:
+    among the user's labels, and among these and the shipped ones.
+    """
+
+    old: SetResult
+    new: SetResult
+    old_among_all: SetResult
+    new_among_all: SetResult
+
+    @property
+    def difference(self) -> Difference:
+        """Top-1 among the user's labels."""
+        return _difference(self.old, self.new)
+
+    @property
+    def among_all(self) -> Difference:
+        """Top-1 among all labels."""
+        return _difference(self.old_among_all, self.new_among_all)
+
+
 class Evaluation(Frozen):
     """All measured mixes, in ascending order of alpha, the first of which is the old model.
 
@@ -80,11 +103,6 @@ class Evaluation(Frozen):
         """The old model."""
         return self.mixes[0]
 
-    @property
-    def is_too_few(self) -> bool:
-        """Whether the user's pairs are too few to judge by."""
-        return self.n_own_pairs < MIN_OWN_PAIRS
-
     def at(self, alpha: float) -> MixResult:
         """The mix of this alpha. Raises EvaluationError if it was not measured."""
         for mix in self.mixes:
@@ -92,24 +110,6 @@ class Evaluation(Frozen):
                 return mix
         measured = ", ".join(f"{mix.alpha:g}" for mix in self.mixes)
         raise EvaluationError(f"alpha {alpha:g} was not measured; measured are {measured}")
-
-    def own_difference(self, alphas: Sequence[float]) -> Difference | None:
-        """Top-1 on the user's held-out pairs, old against a mix for each picture; None if there are none."""
-        return self._own_difference(alphas, lambda mix: mix.own)
-
-    def own_difference_among_all(self, alphas: Sequence[float]) -> Difference | None:
-        """As `own_difference`, with the shipped labels as further candidates."""
-        return self._own_difference(alphas, lambda mix: mix.own_among_all)
-
-    def _own_difference(
-        self, alphas: Sequence[float], pick: Callable[[MixResult], SetResult | None]
-    ) -> Difference | None:
-        old = pick(self.old)
-        if old is None:
-            return None
-        hits = {alpha: _result(pick(self.at(alpha))).hits() for alpha in set(alphas)}
-        new = [hits[alpha][row] for row, alpha in enumerate(alphas)]
-        return paired_difference(old.hits(), new, old.captions)
 
     def shipped_difference(self, alpha: float) -> Difference:
         """Top-1 on the whole shipped set, old against this mix."""
@@ -133,8 +133,3 @@ def write_stored(file: Path, results: BaseModel) -> None:
 
 def _difference(old: SetResult, new: SetResult) -> Difference:
     return paired_difference(old.hits(), new.hits(), old.captions)
-
-
-def _result(found: SetResult | None) -> SetResult:
-    assert found is not None
-    return found

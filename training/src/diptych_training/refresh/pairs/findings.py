@@ -51,9 +51,9 @@ class Finding(Frozen):
 class PairsReport(Frozen):
     """Counts of pairs and distinct captions, and the findings.
 
-    `n_found` counts all entries of the sources but excluded ones; usable pairs are trained on or held out.
-    `origins` counts usable pairs by where their captions come from. `inputs` is a sha256 of everything that
-    the report depends on.
+    `n_found` counts all entries of the sources but excluded ones; usable pairs are trained on or held out, or
+    held out once in each of `n_folds` folds. `origins` counts usable pairs by where their captions come from.
+    `inputs` is a sha256 of everything that the report depends on.
     """
 
     schema_version: Literal[1] = 1
@@ -63,6 +63,7 @@ class PairsReport(Frozen):
     n_found: int
     n_train: int
     n_held_out: int
+    n_folds: int = 0
     n_captions: int
     origins: dict[Origin, int]
     findings: tuple[Finding, ...]
@@ -83,9 +84,14 @@ class PairsReport(Frozen):
 
     def text(self) -> str:
         """The report for a terminal: a summary, then each finding and what to do about it."""
+        held_out = (
+            f"each held out in one of {self.n_folds} folds"
+            if self.n_folds
+            else f"{self.n_held_out:,} held out"
+        )
         summary = (
             f"{', '.join(self.sources)}: {self.n_found:,} pairs found, {self.n_usable:,} usable: "
-            f"{self.n_train:,} to train on, {self.n_held_out:,} held out; "
+            f"{self.n_train:,} to train on, {held_out}; "
             f"{self.n_captions:,} different {'caption' if self.n_captions == 1 else 'captions'}"
         )
         origins = ", ".join(f"{n:,} from {origin}" for origin, n in self.origins.items())

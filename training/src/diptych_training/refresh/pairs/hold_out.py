@@ -1,4 +1,4 @@
-"""Choose the pairs that are held out of training, by a hash of their names."""
+"""Choose the pairs that are held out of training, once or in folds, by a hash of their names."""
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from diptych_training.data.packed import hash_fraction
 
+N_FOLDS = 5
 ROUNDS_TO_ONE = 0.5
 FEW_GROUPS = 20  # of fewer, the number below a hash is often far from the share
 
@@ -69,6 +70,32 @@ def choose_held_out(
     if len(held) == len(all_groups):
         held.discard(max(held, key=lambda group: group.fraction))
     return sorted(index for group in held for index in group.members)
+
+
+def choose_folds(
+    names: Sequence[str], captions: Sequence[Hashable], groups: Sequence[Sequence[int]]
+) -> list[int]:
+    """The fold of each pair, from 1 to N_FOLDS: each fold has about as many pictures of each caption.
+
+    The pairs of a group are in one fold. Which one depends on the hash of its first name.
+    """
+    of_caption: defaultdict[Hashable, list[Sequence[int]]] = defaultdict(list)
+    for members in groups:
+        of_caption[captions[min(members, key=lambda index: names[index])]].append(members)
+    folds, sizes = [0] * len(names), Counter[int]()
+
+    def order(members: Sequence[int]) -> tuple[int, float]:
+        return -len(members), hash_fraction(min(names[index] for index in members))
+
+    for alike in sorted(of_caption.values(), key=lambda some: (-len(some), order(some[0]))):
+        in_caption = Counter[int]()
+        for members in sorted(alike, key=order):
+            fold = min(range(1, N_FOLDS + 1), key=lambda one: (in_caption[one], sizes[one], one))
+            in_caption[fold] += len(members)
+            sizes[fold] += len(members)
+            for index in members:
+                folds[index] = fold
+    return folds
 
 
 def _possible(groups: Sequence[_Group]) -> list[_Group]:

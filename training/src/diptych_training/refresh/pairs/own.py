@@ -20,6 +20,7 @@ from diptych_training.data.packed import (
 )
 from diptych_training.data.pairs.packing import packed_entry, source_name, write_card
 from diptych_training.files import open_atomic
+from diptych_training.refresh.evaluation.picture_set import fold_source
 from diptych_training.refresh.pairs.gather import Gathered
 from diptych_training.reports.pictures import PALE, Cell, Line, contact_sheet, first_within
 
@@ -31,25 +32,34 @@ ROWS = (6, 4, 3, 2, 1, 0)  # tried in this order until the sheet is small enough
 COLOURS = (256, 64)
 
 
-def write_own(folder: Path, gathered: Gathered, held: Sequence[int], *, licence: str, author: str) -> None:
+def write_own(
+    folder: Path,
+    gathered: Gathered,
+    held: Sequence[int] = (),
+    folds: Sequence[int] = (),
+    *,
+    licence: str,
+    author: str,
+) -> None:
     """Replace the data set OWN in a folder: split `validation` of the pairs at `held`, `train` of the rest.
 
-    Without held-out pairs there is no split `validation`.
+    Without held-out pairs there is no split `validation`. With `folds`, the number of each pair's, the
+    training pairs of each fold are a source of their own.
     """
     own = folder / OWN
     shutil.rmtree(own, ignore_errors=True)
+    parts: dict[tuple[Split, str], list[int]] = defaultdict(list)
     out = set(held)
-    trained = [index for index in range(len(gathered.items)) if index not in out]
+    for index in range(len(gathered.items)):
+        split: Split = "validation" if index in out else "train"
+        parts[split, fold_source(folds[index]) if folds else source_name(split)].append(index)
     drops = {"unusable": sum(map(len, gathered.unusable.values())), "the same picture": len(gathered.same)}
-    splits: dict[Split, Sequence[int]] = {"train": trained, "validation": held}
     entries: dict[str, SourceEntry] = {}
-    for split, chosen in splits.items():
-        if not chosen:
-            continue
-        images, items = gathered.images[list(chosen)], [gathered.items[index] for index in chosen]
-        write_source(own, split, source_name(split), images, items)
-        entries[source_name(split)] = packed_entry(
-            split, images, items, drops=drops if split == "train" else {}, licence=licence, author=author
+    for (split, name), chosen in sorted(parts.items()):
+        images, items = gathered.images[chosen], [gathered.items[index] for index in chosen]
+        write_source(own, split, name, images, items)
+        entries[name] = packed_entry(
+            split, images, items, drops={} if entries else drops, licence=licence, author=author
         )
     dataset = PackedDataset(own, OWN, gathered.images.shape[1], entries)
     write_card(dataset, PACKED_BY)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from diptych_training.refresh.pairs.findings import (
     write_report,
 )
 from diptych_training.refresh.pairs.gather import Gathered, gather, list_entries, printable
-from diptych_training.refresh.pairs.hold_out import choose_held_out, names_in_sources
+from diptych_training.refresh.pairs.hold_out import choose_folds, choose_held_out, names_in_sources
 from diptych_training.refresh.pairs.inputs import inputs_digest
 from diptych_training.refresh.pairs.near import (
     near_groups,
@@ -46,8 +46,8 @@ MIN_PAIRS = 20
 class PairsOptions:
     """Options: which pairs are read, and how many of the usable ones are held out.
 
-    `hold_out` is their share; with more than `limit` pairs, `seed` decides which are read. `licence` and
-    `author` are those of the pictures, for the data card.
+    `hold_out` is their share; of few pairs, each is held out in a fold unless it is 0. With more than `limit`
+    pairs, `seed` decides which are read. `licence` and `author` are those of the pictures, for the data card.
     """
 
     hold_out: float = 0.2
@@ -154,9 +154,9 @@ class _Preparation:
         captions = [tokens.of_label(item.label) for item in gathered.items]
         prefixes = (printable(shard.prefix) for shard in shards)
         names = names_in_sources((item.id for item in gathered.items), prefixes)
-        held = choose_held_out(names, captions, groups, self.options.hold_out)
-        self._note_size(n_usable, len(held))
-        write_own(folder, gathered, held, licence=self.options.licence, author=self.options.author)
+        held, folds = self._held_out(names, captions, groups)
+        self._note_size(n_usable, len(folds) or len(held))
+        write_own(folder, gathered, held, folds, licence=self.options.licence, author=self.options.author)
         write_contact_sheet(folder, gathered.images, gathered.items)
         report = PairsReport(
             inputs=self.inputs,
@@ -165,12 +165,21 @@ class _Preparation:
             n_found=n_found,
             n_train=n_usable - len(held),
             n_held_out=len(held),
+            n_folds=len(set(folds)),
             n_captions=len(set(captions)),
             origins=dict(Counter(gathered.origins).most_common()),
             findings=tuple(self.findings),
         )
         write_report(folder, report)
         return report
+
+    def _held_out(
+        self, names: Sequence[str], captions: Sequence[Hashable], groups: Sequence[Sequence[int]]
+    ) -> tuple[list[int], list[int]]:
+        """The positions of the held-out pairs; or the fold of each pair, if there are few."""
+        if self.options.hold_out and len(names) < MIN_OWN_PAIRS and len(groups) > 1:
+            return [], choose_folds(names, captions, groups)
+        return choose_held_out(names, captions, groups, self.options.hold_out), []
 
     def _gather(
         self, shards: Sequence[Shard], flags: SourceFlags, tokens: CaptionTokens
@@ -216,7 +225,9 @@ class _Preparation:
             what = "held out, since all pictures are nearly the same"
             advice = "What the model learns is not measured on them: add pictures that differ."
             self.findings.append(Finding(kind="not_held_out", n=0, what=what, advice=advice))
-        if n_usable < MIN_OWN_PAIRS:
-            what = "usable pairs are too few to judge on: the weight of what is learned is fixed"
-            advice = f"From {MIN_OWN_PAIRS} pairs on, the held-out ones choose it."
+        elif self.options.hold_out and n_usable < MIN_OWN_PAIRS:
+            what = "usable pairs are too few to hold some out: each is held out once, in five folds"
+            advice = (
+                f"The published model learns from all. From {MIN_OWN_PAIRS} pairs on, a fifth is held out."
+            )
             self.findings.append(Finding(kind="few", n=n_usable, what=what, advice=advice))

@@ -9,7 +9,7 @@ from diptych_training.data.pairs.packing import UNKNOWN
 from diptych_training.refresh.evaluation.changes import Changes
 from diptych_training.refresh.evaluation.difference import Difference, captions_needed
 from diptych_training.refresh.evaluation.evaluate import Choice, Loss
-from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, POINTS, Evaluation
+from diptych_training.refresh.evaluation.results import POINTS, Evaluation
 from diptych_training.refresh.evaluation.view import SHIPPED
 from diptych_training.reports.text import one_line, points, signed_points
 
@@ -17,7 +17,10 @@ ALPHA_NOTE = (
     "Alpha is the share of the new weights in the mix (WiSE-FT): 0 is the old model, 1 the newly trained one."
 )
 MAX_NAMES = 40  # pictures that are named
-TOO_FEW = "too few to judge"
+IN_FOLDS = (
+    "Measured on pictures that the judging models had not seen; the published model has also learned from "
+    "these."
+)
 OWN_TITLE, SHIPPED_TITLE = "your pairs, held out", "shipped set"
 AMONG_ALL_TITLE = "the same among all labels"
 
@@ -74,13 +77,13 @@ class Row:
 
 def table_rows(evaluation: Evaluation, choice: Choice) -> list[Row]:
     """The user's held-out pairs if there are any, the shipped set, and its parts if it has both."""
-    rows = []
-    for title, found in (
-        (OWN_TITLE, evaluation.own_difference(choice.own_alphas)),
-        (AMONG_ALL_TITLE, evaluation.own_difference_among_all(choice.own_alphas)),
-    ):
-        if found is not None:
-            rows.append(Row(title, found, TOO_FEW if evaluation.is_too_few else found.verdict))
+    rows: list[Row] = []
+    if choice.own is not None:
+        alone, among_all = choice.own.difference, choice.own.among_all
+        rows += [
+            Row(OWN_TITLE, alone, alone.verdict),
+            Row(AMONG_ALL_TITLE, among_all, among_all.verdict),
+        ]
     shipped = evaluation.shipped_difference(choice.alpha)
     rows.append(Row(SHIPPED_TITLE, shipped, shipped.verdict))
     parts = list(evaluation.part_differences(choice.alpha))
@@ -90,19 +93,21 @@ def table_rows(evaluation: Evaluation, choice: Choice) -> list[Row]:
 
 def headline(evaluation: Evaluation, choice: Choice) -> list[str]:
     """What was gained, what was lost, how sure both are, in four sentences."""
-    own = evaluation.own_difference(choice.own_alphas)
-    among_all = evaluation.own_difference_among_all(choice.own_alphas)
-    if own is None or among_all is None:
+    if choice.own is None:
         gained, sure = "none of your pairs was held out to tell.", "nothing can be said."
+        if evaluation.old.own is not None:
+            gained = f"your pairs were not judged with the weight {choice.alpha:g}."
     else:
+        own, among_all = choice.own.difference, choice.own.among_all
         gained = (
             f"your pictures: top-1 {_before_and_now(own)} among your labels; {_before_and_now(among_all)} "
             "among yours and the shipped ones."
         )
         sure = (
             f"{signed_points(own.low)} to {signed_points(own.high)} points (95% interval, {own.n:,} pictures "
-            f"of {_count(own.n_captions, 'caption')}): {TOO_FEW if evaluation.is_too_few else own.verdict}; "
+            f"of {_count(own.n_captions, 'caption')}): {own.verdict}; "
             f"top-1 now is between {points(own.new_low)} and {points(own.new_high)}."
+            f"{f' {IN_FOLDS}' if choice.in_folds else ''}"
         )
     lost = "; ".join(f"{one.part} {_before_and_now(one.difference)}" for one in choice.losses)
     return [
@@ -140,7 +145,9 @@ def _count(n: int, noun: str) -> str:
 
 
 def changed_names(content: Content) -> list[str]:
-    """Which of the user's held-out pictures turned right, and which turned wrong, as sentences."""
+    """Which of the user's held-out pictures turned right, and which turned wrong, as sentences: those that
+    the first lines count.
+    """
     turned = (
         ("gained: right now, wrong before", content.gained),
         ("lost: wrong now, right before", content.lost),
@@ -159,9 +166,10 @@ def chosen_mix(choice: Choice) -> str:
     if choice.is_fixed:
         return kept
     others = sorted({*choice.own_alphas})
+    what = "rate, steps and weight" if choice.in_folds else "weight"
     return (
         f"{kept} The figures of your pairs do not flatter it: each fifth of your held-out captions is judged "
-        f"by the weight that the other four fifths choose ({', '.join(f'{one:g}' for one in others)})."
+        f"by the {what} that the other four fifths choose (weight {', '.join(f'{one:g}' for one in others)})."
     )
 
 
@@ -185,7 +193,7 @@ def own_credit(report: Content) -> str:
 
 def advice(evaluation: Evaluation, choice: Choice) -> list[str]:
     """Advice that follows from the figures."""
-    own = evaluation.own_difference(choice.own_alphas)
+    own = None if choice.own is None else choice.own.difference
     steps = []
     if not choice.is_within:
         most = max(loss.points for loss in choice.losses)
@@ -194,13 +202,7 @@ def advice(evaluation: Evaluation, choice: Choice) -> list[str]:
             "Rehearse more, train fewer steps or at a lower rate (edit the recipe and run it again), or "
             "accept the loss with a higher --max-loss."
         )
-    if evaluation.is_too_few:
-        lacking = MIN_OWN_PAIRS - evaluation.n_own_pairs
-        steps.append(
-            f"Add pairs: {evaluation.n_own_pairs:,} are too few to judge by. With {lacking:,} more, the mix "
-            "of old and new weights is chosen by what it does on held-out ones."
-        )
-    elif choice.alpha == 0:
+    if choice.alpha == 0:
         steps.append(
             "No mix within the bound is better on your pairs than the old model: keep that. Check the "
             "captions, add pairs of what it does not know yet, or train longer."

@@ -30,10 +30,11 @@ from diptych_training.reports.text import html_caption, html_text, one_line, poi
 
 MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
 MAX_BYTES = 3_000_000
-AMONG = "Searched among your held-out pictures and the shipped ones. Framed pictures are right."
+AMONG = "Searched with the published model among {} and the shipped ones. Framed pictures are right."
+HELD_OUT, LEARNED = "your held-out pictures", "your pictures, from which it has learned,"
 EACH = (
-    "With the probability of each answer among the labels of its set; the clearest first, each pair of "
-    "labels once."
+    "Of the published model, among {} and the shipped ones, with the probability of each answer among the "
+    "labels of its set; the clearest first, each pair of labels once."
 )
 HEADER = ["top-1", "pictures", "captions", "old", "new", "change", "95% interval", "verdict"]
 NOTE = (
@@ -95,6 +96,8 @@ def refresh_report(content: Content, thumbnails: Thumbnails, n: int | None = Non
 
 def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterator[Section]:
     evaluation, choice, changes = content.evaluation, content.choice, content.changes
+    among = AMONG.format(LEARNED if choice.in_folds else HELD_OUT)
+    each = EACH.format(LEARNED if choice.in_folds else HELD_OUT)
 
     def searches(heading: str, note: str, listed: Sequence[SearchChange], text: str = "") -> Section:
         cards = "".join(search_card(search, thumbnails) for search in listed[:n])
@@ -106,7 +109,7 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
 
     def pictures(heading: str, listed: Sequence[PictureChange]) -> Section:
         cards = "".join(picture_card(change, thumbnails) for change in listed[:n])
-        page = f'<p class="note">{EACH}</p>\n<ul class="cards small">{cards}</ul>'
+        page = f'<p class="note">{each}</p>\n<ul class="cards small">{cards}</ul>'
         return Section(heading, [Figure(page, markdown_list(map(_picture, listed[:n])))] if cards else [])
 
     gains = gains_table(evaluation, choice)
@@ -125,8 +128,8 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
     yield Section("How much of the new weights was kept", [kept, Text(ALPHA_NOTE, "note"), curve, table])
     yield Section("Relevance", [Text(content.relevance)] if content.relevance else [])
     lines = f"```text\n{searches_text(changes.searches).replace('`', 'ˋ')}\n```"
-    yield searches("Three of your searches", AMONG, changes.searches, lines)
-    largest = f"The largest changes of the rank of the first right picture. {AMONG}"
+    yield searches("Three of your searches", among, changes.searches, lines)
+    largest = f"The largest changes of the rank of the first right picture. {among}"
     yield searches("Searches that gained most", largest, changes.gained_searches)
     yield searches("Searches that lost most", largest, changes.lost_searches)
     yield pictures("Pictures that are right now", changes.gained_pictures)
@@ -184,9 +187,9 @@ def searches_text(searches: Sequence[SearchChange]) -> str:
 
 def _figures(result: SetResult) -> list[str]:
     """The number of labels to choose from; top-1, top-5, and the recalls in both directions, in points."""
-    recalls = [way[k] for way in (result.text_to_image, result.image_to_text) for k in RECALLS]
+    recalls = [way.get(k) for way in (result.text_to_image, result.image_to_text) for k in RECALLS]
     shares = (result.top(1), result.top(5), *recalls)
-    return [f"{result.n_labels:,}", *map(points, shares)]
+    return [f"{result.n_labels:,}", *("–" if share is None else points(share) for share in shares)]
 
 
 def _row(row: Row) -> list[str]:
