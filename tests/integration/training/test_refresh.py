@@ -85,7 +85,7 @@ def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_
     said = capsys.readouterr().out
     assert "25 pairs found, 25 usable" in said
     assert f"no data set at {tmp_path / 'cache' / 'pictograms'}: rehearses the 200 shipped pairs" in said
-    assert "25 to train on, each held out in one of 5 folds" in said
+    assert "25 to train on, each held out in one of 5 folds" in " ".join(said.split())
     assert re.search(r"fold 5 of 5, rate \S+, about \d+ minutes left to train", said)
     assert "Measured on pictures that the judging models had not seen" in said
     assert "validation not counted" in said
