@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from diptych.adapters.backup.data_folder import check
-from diptych.adapters.sqlite import rows as sqlite_rows
+from diptych.adapters.sql import rows as sqlite_rows
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.metadata.filters import Compare
 from diptych.core.types import NewRow

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.adapters.sqlite import browse, row_reader
+from diptych.adapters.sqlite import browse
 from diptych.adapters.sqlite.metadata import fields as sql
+from diptych.adapters.sqlite.metadata import order
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.metadata.facets import FieldSummary
@@ -103,7 +104,7 @@ def test_summary_is_kept_until_an_image_of_the_collection_changes(
 def test_order_is_kept_until_an_image_of_the_collection_changes(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    n_made, make = 0, row_reader.ordered_keys
+    n_made, make = 0, order.ordered_keys
 
     def counted(*given: Any) -> Any:
         nonlocal n_made
@@ -114,7 +115,7 @@ def test_order_is_kept_until_an_image_of_the_collection_changes(
         order_by = OrderBy(("n",), direction)
         return [one.id for one in asyncio.run(store.rows.ordered_page(C, order_by, None, 9, filter))]
 
-    monkeypatch.setattr(row_reader, "ordered_keys", counted)
+    monkeypatch.setattr(order, "ordered_keys", counted)
     put(store, a={"n": 2}, b={"n": 1})
     assert [ids(), ids(), n_made] == [["b", "a"], ["b", "a"], 1]
     assert [ids("desc"), ids(filter=Compare(("n",), "lt", 2)), ids(), n_made] == [

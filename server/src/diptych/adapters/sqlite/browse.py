@@ -2,31 +2,30 @@
 
 # ruff: noqa: S608 - only constants of this package are inserted into statements
 
-import json
-import sqlite3
 from collections.abc import Sequence
 
 import numpy as np
 
+from diptych.adapters.sql.connection import Connection, Many
+from diptych.adapters.sql.rows import ONE_OF
 from diptych.adapters.sqlite.records import RECORD, record_of
-from diptych.adapters.sqlite.rows import ONE_OF
 from diptych.core.types import ImageContent, ImageRecord, Keys
 
 FEW_KEYS = 10_000  # whose ids are sorted for each page; of more keys the index of ids meets some soon
 _CHUNK = 1_000  # entries of the index of ids that are read at once
 
 
-def page_of(db: sqlite3.Connection, c: int, keys: Keys, after: str, limit: int) -> list[ImageRecord]:
+def page_of(db: Connection, c: int, keys: Keys, after: str, limit: int) -> list[ImageRecord]:
     """At most `limit` records of the ascending `keys` with ids above `after`, by id."""
     if len(keys) <= FEW_KEYS:
         query = f"SELECT key FROM images WHERE key {ONE_OF} AND id > ? ORDER BY id LIMIT ?"
-        found = [key for (key,) in db.execute(query, (json.dumps(keys.tolist()), after, limit))]
+        found = [key for (key,) in db.execute(query, (Many(keys.tolist()), after, limit))]
     else:
         found = _first_of(db, c, keys, after, limit)
     return records_of(db, found)
 
 
-def same_bytes(db: sqlite3.Connection, c: int) -> list[list[str]]:
+def same_bytes(db: Connection, c: int) -> list[list[str]]:
     """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids."""
     query = (
         "SELECT sha256, id FROM images WHERE collection = ?1 AND sha256 IN"
@@ -38,7 +37,7 @@ def same_bytes(db: sqlite3.Connection, c: int) -> list[list[str]]:
     return list(groups.values())
 
 
-def contents(db: sqlite3.Connection, c: int) -> list[ImageContent]:
+def contents(db: Connection, c: int) -> list[ImageContent]:
     """The hashes by which the images of the collection are compared, by id."""
     query = "SELECT key, id, sha256, kept, picture_hash FROM images WHERE collection = ? ORDER BY id"
     return [
@@ -47,7 +46,7 @@ def contents(db: sqlite3.Connection, c: int) -> list[ImageContent]:
     ]
 
 
-def _first_of(db: sqlite3.Connection, c: int, keys: Keys, after: str, limit: int) -> list[int]:
+def _first_of(db: Connection, c: int, keys: Keys, after: str, limit: int) -> list[int]:
     """The first `limit` of the keys in the order of their ids, which an index alone has."""
     found: list[int] = []
     query = "SELECT key FROM images WHERE collection = ? AND id > ? ORDER BY id"
@@ -60,8 +59,8 @@ def _first_of(db: sqlite3.Connection, c: int, keys: Keys, after: str, limit: int
     return found[:limit]
 
 
-def records_of(db: sqlite3.Connection, keys: Sequence[int]) -> list[ImageRecord]:
+def records_of(db: Connection, keys: Sequence[int]) -> list[ImageRecord]:
     """The records of existing keys, in the order of the keys."""
     query = f"SELECT key, {RECORD} FROM images WHERE key {ONE_OF}"
-    found = {key: record_of(columns) for key, *columns in db.execute(query, (json.dumps(keys),))}
+    found = {key: record_of(columns) for key, *columns in db.execute(query, (Many(keys),))}
     return [found[key] for key in keys]

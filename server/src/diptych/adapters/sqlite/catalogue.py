@@ -3,19 +3,17 @@
 # ruff: noqa: S608 - only constants of this module are inserted into statements
 
 import builtins
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sql import rows as sql
+from diptych.adapters.sql.connection import Connection, Threads
 from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
 from diptych.adapters.sqlite.labels import clear_labels
 from diptych.adapters.sqlite.records import DROPPED, IS_THERE, begin_change, require_collection
 from diptych.adapters.sqlite.row_writer import delete_images
-from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.collections.metadata.exif import LEVELS
 from diptych.core.types import (
     CollectionInfo,
@@ -36,9 +34,9 @@ _SIZES = """
         SELECT collection, count(*) n, sum(n_bytes) n_bytes FROM images WHERE kept = 1 GROUP BY 1
     ) LEFT JOIN (
         SELECT collection, sum(again) again FROM (
-            SELECT i.collection, (count(*) - 1) * i.n_bytes again
+            SELECT i.collection, (count(*) - 1) * max(i.n_bytes) again
             FROM (SELECT sha256 FROM images GROUP BY 1 HAVING count(*) > 1) s
-            CROSS JOIN images i ON i.sha256 = s.sha256 WHERE i.kept = 1 GROUP BY 1, i.sha256
+            CROSS JOIN images i WHERE i.sha256 = s.sha256 AND i.kept = 1 GROUP BY 1, i.sha256
         ) GROUP BY 1
     ) USING (collection)
 """
@@ -50,7 +48,7 @@ _SOURCE = "model, version, bundle, precision, decode"
 class SqliteCatalogue:
     """Satisfies `diptych.core.collections.stored.ports.Catalogue`."""
 
-    def __init__(self, threads: SqliteThreads, on_drop: Callable[[], None]) -> None:
+    def __init__(self, threads: Threads, on_drop: Callable[[], None]) -> None:
         """`on_drop` is called after a collection was dropped, before that is acknowledged."""
         self._threads = threads
         self._on_drop = on_drop
@@ -126,7 +124,7 @@ class SqliteCatalogue:
             await self._threads.write(lambda db: _record_source(db, identity, source))
 
 
-def _list(db: sqlite3.Connection) -> list[CollectionInfo]:
+def _list(db: Connection) -> list[CollectionInfo]:
     rows = db.execute(
         "SELECT number, name, model, (SELECT count(*) FROM images WHERE collection = c.number),"
         " created_at, keep, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
@@ -153,7 +151,7 @@ def _info(row: Iterable[Any]) -> CollectionInfo:
 
 
 def _create(
-    db: sqlite3.Connection,
+    db: Connection,
     name: str,
     keep: Keep,
     identity: str,
@@ -163,26 +161,25 @@ def _create(
     exif: ExifLevel,
 ) -> CollectionInfo:
     created_at, fields = sql.now(), text_index.stored_fields(text_fields)
-    with _name_is_free(db, name):
-        added = db.execute(
-            "INSERT INTO collections (name, model, created_at, keep, identity, version, bundle, text_fields,"
-            " exif, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
-            (
-                name,
-                ref.name,
-                created_at,
-                keep,
-                sql.add_identity(db, identity),
-                ref.version,
-                ref.bundle,
-                fields,
-                exif,
-            ),
-        )
-    assert added.lastrowid is not None
-    text_index.create(db, added.lastrowid)
+    _take_name(db, name)
+    (number,) = db.execute(
+        "INSERT INTO collections (name, model, created_at, keep, identity, version, bundle, text_fields,"
+        " exif, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) RETURNING number",
+        (
+            name,
+            ref.name,
+            created_at,
+            keep,
+            sql.add_identity(db, identity),
+            ref.version,
+            ref.bundle,
+            fields,
+            exif,
+        ),
+    ).fetchone()
+    db.dialect.create_words(db, number)
     return CollectionInfo(
-        added.lastrowid,
+        number,
         name,
         ref.name,
         0,
@@ -194,19 +191,19 @@ def _create(
     )
 
 
-def _change(db: sqlite3.Connection, c: int, name: str, keep: Keep, text_fields: TextFields) -> None:
+def _change(db: Connection, c: int, name: str, keep: Keep, text_fields: TextFields) -> None:
     before, fields = require_collection(db, c), text_index.stored_fields(text_fields)
-    query = "UPDATE collections SET text_fields = ?1 WHERE number = ?2 AND text_fields IS NOT ?1"
-    if db.execute(query, (fields, c)).rowcount:
+    query = "UPDATE collections SET text_fields = ? WHERE number = ? AND coalesce(text_fields, '') <> ?"
+    if db.execute(query, (fields, c, fields or "")).rowcount:
         text_index.begin_again(db, c)
     db.execute("UPDATE collections SET keep = ? WHERE number = ?", (keep, c))
     if name != before:
         require_no_job(db, c, before)
-        with _name_is_free(db, name):
-            db.execute("UPDATE collections SET name = ? WHERE number = ?", (name, c))
+        _take_name(db, name)
+        db.execute("UPDATE collections SET name = ? WHERE number = ?", (name, c))
 
 
-def _exif_read(db: sqlite3.Connection, c: int) -> tuple[ExifLevel, int | None]:
+def _exif_read(db: Connection, c: int) -> tuple[ExifLevel, int | None]:
     require_collection(db, c)
     level, read_to = db.execute(
         "SELECT exif, exif_read_to FROM collections WHERE number = ?", (c,)
@@ -219,44 +216,38 @@ def _exif_after(before: ExifLevel, read_to: int | None, level: ExifLevel) -> int
     return 0 if LEVELS.index(level) > LEVELS.index(before) else read_to
 
 
-def move_collection(db: sqlite3.Connection, c: int, target: Target, identity: str) -> None:
+def move_collection(db: Connection, c: int, target: Target, identity: str) -> None:
     """Note what makes the vectors of a collection from now on, and what did before. Raises NotFound."""
     begin_change(db, c)
-    before = "CASE WHEN identity IS NULL OR identity = :identity THEN previous_identity ELSE identity END"
+    before = "CASE WHEN identity IS NULL OR identity = ?4 THEN previous_identity ELSE identity END"
     db.execute(
-        f"UPDATE collections SET model = :model, previous_identity = {before},"
-        " version = :version, bundle = :bundle, identity = :identity WHERE number = :c",
-        {
-            "model": target.ref.name,
-            "version": target.ref.version,
-            "bundle": target.ref.bundle,
-            "identity": sql.add_identity(db, identity),
-            "c": c,
-        },
+        f"UPDATE collections SET model = ?1, previous_identity = {before},"
+        " version = ?2, bundle = ?3, identity = ?4 WHERE number = ?5",
+        (target.ref.name, target.ref.version, target.ref.bundle, sql.add_identity(db, identity), c),
     )
 
 
-def _drop(db: sqlite3.Connection, c: int) -> None:
+def _drop(db: Connection, c: int) -> None:
     end_with_collection(db, c, require_collection(db, c))
     db.execute("UPDATE collections SET name = ? WHERE number = ?", (f"{c} {DROPPED}", c))
 
 
-def _clear(db: sqlite3.Connection, c: int, limit: int) -> Removed:
+def _clear(db: Connection, c: int, limit: int) -> Removed:
     is_dropped = f"number = ? AND NOT {IS_THERE}"
     if db.execute(f"SELECT 1 FROM collections WHERE {is_dropped}", (c,)).fetchone() is None:
         return Removed((), (), change=0)
-    text_index.empty(db, c)  # at once, instead of row by row
+    db.dialect.clear_collection(db, c)  # at once, instead of row by row
     query = "SELECT key FROM images WHERE collection = ? ORDER BY key LIMIT ?"
     keys = [key for (key,) in db.execute(query, (c, limit))]
     released = delete_images(db, c, keys)
     clear_labels(db, c, limit, all_of_it=len(keys) < limit)
     if len(keys) < limit:
-        text_index.drop(db, c)
+        db.dialect.drop_tables(db, c)
         db.execute("DELETE FROM collections WHERE number = ?", (c,))
     return Removed(tuple(keys), released, change=0)
 
 
-def _sizes(db: sqlite3.Connection, c: int | None) -> dict[int, Sizes]:
+def _sizes(db: Connection, c: int | None) -> dict[int, Sizes]:
     if c is None:
         numbers = [one for (one,) in db.execute("SELECT number FROM collections")]
         rows = db.execute(_SIZES)
@@ -273,24 +264,21 @@ def _sizes(db: sqlite3.Connection, c: int | None) -> dict[int, Sizes]:
     }
 
 
-@contextmanager
-def _name_is_free(db: sqlite3.Connection, name: str) -> Iterator[None]:
-    """Wrap the statement that gives a name to a collection. Raises Conflict if another has it."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise Conflict(f"there is a collection named {name!r} already") from None
+def _take_name(db: Connection, name: str) -> None:
+    """Prepare to give a name to a collection. Raises Conflict if another has it."""
+    if db.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone() is not None:
+        raise Conflict(f"there is a collection named {name!r} already")
     mark_dropped(db, name)
 
 
-def _record_source(db: sqlite3.Connection, identity: str, source: Target) -> None:
+def _record_source(db: Connection, identity: str, source: Target) -> None:
     """Set what makes the vectors of an identity, which is added if it is new."""
     number = sql.add_identity(db, identity)
     values = (source.ref.name, source.ref.version, source.ref.bundle, source.precision, source.decode)
     db.execute(f"UPDATE identities SET ({_SOURCE}) = (?, ?, ?, ?, ?) WHERE number = ?", (*values, number))
 
 
-def _sources(db: sqlite3.Connection) -> dict[str, Target]:
+def _sources(db: Connection) -> dict[str, Target]:
     rows = db.execute(f"SELECT identity, {_SOURCE} FROM identities WHERE model IS NOT NULL")
     return {
         identity: Target(VersionRef(model, version, bundle), precision, decode)

@@ -1,13 +1,12 @@
 """Jobs, their items and outcomes, in the database of the collections. Their inputs are files of their own."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from diptych import errors
-from diptych.adapters.sqlite.rows import now
-from diptych.adapters.sqlite.threads import SqliteThreads
+from diptych.adapters.sql.connection import Connection, Cursor, Threads
+from diptych.adapters.sql.rows import now
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.collections.stored.ids import collection_not_found
 from diptych.core.job import EndState, Job, JobItem, JobOutcome
@@ -25,13 +24,13 @@ OPEN = "queued"  # the stored state of every job that has not ended; which one r
 class SqliteJobs:
     """Satisfies `diptych.core.jobs.ports.JobStore`."""
 
-    def __init__(self, threads: SqliteThreads) -> None:
+    def __init__(self, threads: Threads) -> None:
         self._threads = threads
 
     async def create(self, job: Job, items: Sequence[JobItem]) -> None:
         """Store a waiting job. Raises NotFound if its collection was renamed or dropped meanwhile."""
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: Connection) -> None:
             found = db.execute("SELECT number FROM collections WHERE name = ?", (job.collection,)).fetchone()
             if found is None:
                 raise collection_not_found(job.collection)
@@ -52,7 +51,7 @@ class SqliteJobs:
     async def jobs(self) -> list[Job]:
         """All jobs, newest first. A job that has not ended is "queued"."""
 
-        def work(db: sqlite3.Connection) -> list[Job]:
+        def work(db: Connection) -> list[Job]:
             rows = db.execute(f"{_JOBS} ORDER BY j.rowid DESC").fetchall()
             return [_job(db, row) for row in rows]
 
@@ -61,7 +60,7 @@ class SqliteJobs:
     async def find(self, id: str) -> Job | None:
         """The job of this id, if there is one."""
 
-        def work(db: sqlite3.Connection) -> Job | None:
+        def work(db: Connection) -> Job | None:
             row = db.execute(f"{_JOBS} WHERE j.id = ?", (id,)).fetchone()
             return None if row is None else _job(db, row)
 
@@ -111,7 +110,7 @@ class SqliteJobs:
         await self._threads.write(lambda db: _run(db.execute(delete, values)), makes_room=True)
 
 
-def record(db: sqlite3.Connection, c: int, job: str, item: int, outcome: AddOutcome) -> None:
+def record(db: Connection, c: int, job: str, item: int, outcome: AddOutcome) -> None:
     """Record the outcome of an item and delete its metadata. Only the first outcome of an item counts.
 
     An item may have two outcomes because an add that fails after its commit is tried again. Raises NotFound
@@ -134,14 +133,14 @@ def record(db: sqlite3.Connection, c: int, job: str, item: int, outcome: AddOutc
     )
 
 
-def require_no_job(db: sqlite3.Connection, c: int, name: str) -> None:
+def require_no_job(db: Connection, c: int, name: str) -> None:
     """Raises Conflict while a job adds, or waits to add, to the collection of this name."""
     query = "SELECT 1 FROM jobs WHERE collection = ? AND state = ?"
     if db.execute(query, (c, OPEN)).fetchone() is not None:
         raise Conflict(f"a job adds to collection {name!r}: wait for its end, or cancel it")
 
 
-def end_with_collection(db: sqlite3.Connection, c: int, name: str) -> None:
+def end_with_collection(db: Connection, c: int, name: str) -> None:
     """End the jobs of a collection that is dropped. They keep its name."""
     db.execute(
         "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE collection = ? AND state = ?",
@@ -150,7 +149,7 @@ def end_with_collection(db: sqlite3.Connection, c: int, name: str) -> None:
     db.execute("UPDATE jobs SET collection = NULL, name = ? WHERE collection = ?", (name, c))
 
 
-def mark_dropped(db: sqlite3.Connection, name: str) -> None:
+def mark_dropped(db: Connection, name: str) -> None:
     """Give the jobs of a dropped collection a name that no collection can have, as another takes theirs.
 
     Ids and names of files are in their outcomes, which are not for whoever sees only the new collection.
@@ -158,11 +157,11 @@ def mark_dropped(db: sqlite3.Connection, name: str) -> None:
     db.execute("UPDATE jobs SET name = ? WHERE name = ?", (f"{name} (dropped)", name))
 
 
-def _run(cursor: sqlite3.Cursor) -> None:
+def _run(cursor: Cursor) -> None:
     """Ignore the cursor of a statement that has run."""
 
 
-def _job(db: sqlite3.Connection, row: Iterable[Any]) -> Job:
+def _job(db: Connection, row: Iterable[Any]) -> Job:
     id, collection, replace, state, n_items, created_at, finished_at, reason = row
     return Job(
         id=id,

@@ -4,13 +4,12 @@
 
 import builtins
 import json
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from diptych.adapters.sql.connection import Connection, Threads
+from diptych.adapters.sql.rows import now
 from diptych.adapters.sqlite.records import find_key, of_collection, require_collection
-from diptych.adapters.sqlite.rows import now
-from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.labels.label_set import (
     MAX_SETS,
     Definition,
@@ -31,7 +30,7 @@ _COLUMNS = "labels, given_by, given_at, sha256, drawn, before"
 class SqliteLabels:
     """Satisfies `diptych.core.labels.ports.LabelRows`."""
 
-    def __init__(self, threads: SqliteThreads) -> None:
+    def __init__(self, threads: Threads) -> None:
         self._threads = threads
 
     async def list(self, c: int) -> builtins.list[LabelSet]:
@@ -51,7 +50,7 @@ class SqliteLabels:
     async def drop(self, c: int, name: str) -> None:
         """Delete a set with its verdicts. Raises NotFound."""
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: Connection) -> None:
             db.execute("DELETE FROM label_sets WHERE number = ?", (_find(db, c, name).number,))
 
         await self._threads.write(work, makes_room=True)
@@ -65,7 +64,7 @@ class SqliteLabels:
             " WHERE v.label_set = ? ORDER BY i.key"
         )
 
-        def work(db: sqlite3.Connection) -> Reviewed:
+        def work(db: Connection) -> Reviewed:
             label_set = _find(db, c, name)
             verdicts = {key: _verdict(*row) for key, *row in db.execute(query, (c, label_set.number))}
             lapsed = _lapsed(db, c, label_set.number)
@@ -76,7 +75,7 @@ class SqliteLabels:
     async def give(self, c: int, name: str, verdicts: Sequence[NewVerdict], by: str) -> Given:
         """Store verdicts, all or none. Raises NotFound for the set, InvalidValue for a label."""
 
-        def work(db: sqlite3.Connection) -> Given:
+        def work(db: Connection) -> Given:
             label_set, given = _find(db, c, name), Given([], [], [])
             for i, one in enumerate(verdicts):
                 label_set.definition.check_labels(one.labels, f"verdicts[{i}]")
@@ -97,7 +96,7 @@ class SqliteLabels:
     async def withdraw(self, c: int, name: str, id: str) -> Verdict:
         """Delete the verdict on an image and return it. Raises NotFound."""
 
-        def work(db: sqlite3.Connection) -> Verdict:
+        def work(db: Connection) -> Verdict:
             label_set = _find(db, c, name)
             find_key(db, c, id)
             sha256 = _sha256(db, c, id) or ""
@@ -110,7 +109,7 @@ class SqliteLabels:
         return await self._threads.write(work, makes_room=True)
 
 
-def clear_labels(db: sqlite3.Connection, c: int, limit: int, *, all_of_it: bool) -> None:
+def clear_labels(db: Connection, c: int, limit: int, *, all_of_it: bool) -> None:
     """Delete at most `limit` verdicts of a dropped collection, or `all_of_it` with its sets."""
     db.execute(
         "DELETE FROM verdicts WHERE (label_set, sha256) IN (SELECT label_set, sha256 FROM verdicts"
@@ -121,9 +120,7 @@ def clear_labels(db: sqlite3.Connection, c: int, limit: int, *, all_of_it: bool)
         db.execute("DELETE FROM label_sets WHERE collection = ?", (c,))
 
 
-def _put(
-    db: sqlite3.Connection, c: int, name: str, definition: Definition, *, drops: bool
-) -> tuple[LabelSet, int]:
+def _put(db: Connection, c: int, name: str, definition: Definition, *, drops: bool) -> tuple[LabelSet, int]:
     require_collection(db, c)
     found = db.execute(f"{_SETS} AND name = ?", (c, name)).fetchone()
     if found is None:
@@ -163,7 +160,7 @@ def _put(
     return _find(db, c, name), len(lost)
 
 
-def _find(db: sqlite3.Connection, c: int, name: str) -> LabelSet:
+def _find(db: Connection, c: int, name: str) -> LabelSet:
     require_collection(db, c)
     found = db.execute(f"{_SETS} AND name = ?", (c, name)).fetchone()
     if found is None:
@@ -175,7 +172,7 @@ def _set(number: int, name: str, definition: str, revision: int, changed_at: str
     return LabelSet(number, name, Definition.from_json(definition), revision, changed_at)
 
 
-def _lapsed(db: sqlite3.Connection, c: int, set_number: int) -> set[str]:
+def _lapsed(db: Connection, c: int, set_number: int) -> set[str]:
     """The sha256 of pictures with a verdict that no image has."""
     query = (
         "SELECT sha256 FROM verdicts v WHERE label_set = ? AND NOT EXISTS"
@@ -184,12 +181,12 @@ def _lapsed(db: sqlite3.Connection, c: int, set_number: int) -> set[str]:
     return {sha256 for (sha256,) in db.execute(query, (set_number, c))}
 
 
-def _sha256(db: sqlite3.Connection, c: int, id: str) -> str | None:
+def _sha256(db: Connection, c: int, id: str) -> str | None:
     row = db.execute("SELECT sha256 FROM images WHERE collection = ? AND id = ?", (c, id)).fetchone()
     return None if row is None else str(row[0])
 
 
-def _verdict_of(db: sqlite3.Connection, set_number: int, sha256: str) -> Verdict | None:
+def _verdict_of(db: Connection, set_number: int, sha256: str) -> Verdict | None:
     query = f"SELECT {_COLUMNS} FROM verdicts WHERE label_set = ? AND sha256 = ?"
     row = db.execute(query, (set_number, sha256)).fetchone()
     return None if row is None else _verdict(*row)
@@ -202,10 +199,10 @@ def _verdict(labels: str, by: str, at: str, sha256: str, *more: Any) -> Verdict:
     return Verdict(tuple(json.loads(labels)), by, at, sha256, bool(drawn), former)
 
 
-def _store(db: sqlite3.Connection, set_number: int, verdict: Verdict) -> None:
+def _store(db: Connection, set_number: int, verdict: Verdict) -> None:
     db.execute(
         f"INSERT INTO verdicts (label_set, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET labels = excluded.labels, given_by = excluded.given_by,"
+        " ON CONFLICT (label_set, sha256) DO UPDATE SET labels = excluded.labels, given_by = excluded.given_by,"
         " given_at = excluded.given_at, before = excluded.before",
         # Whether it was drawn is known from the first verdict alone.
         (

@@ -3,15 +3,14 @@
 # ruff: noqa: S608 - only constants of this module are inserted into statements
 
 import json
-import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
+from diptych.adapters.sql.connection import Connection, Result, Work
 from diptych.adapters.sqlite import checksums
 from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.schema import DAMAGED_ROW
 from diptych.adapters.sqlite.text_index import TextIndex
-from diptych.adapters.sqlite.threads import Result, Work
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.types import ImageRecord, Metadata
 from diptych.errors import CorruptStore, NotFound
@@ -27,7 +26,7 @@ DROPPED = "(dropped)"
 IS_THERE = f"name NOT LIKE '% {DROPPED}'"
 
 
-def require_collection(db: sqlite3.Connection, c: int) -> str:
+def require_collection(db: Connection, c: int) -> str:
     """The name of a collection. Raises NotFound if there is none of this number, or if it was dropped."""
     row = db.execute(f"SELECT name FROM collections WHERE number = ? AND {IS_THERE}", (c,)).fetchone()
     if row is None:
@@ -35,7 +34,7 @@ def require_collection(db: sqlite3.Connection, c: int) -> str:
     return str(row[0])
 
 
-def begin_change(db: sqlite3.Connection, c: int) -> int:
+def begin_change(db: Connection, c: int) -> int:
     """Raise the change number of a collection, before anything of it is written. Raises NotFound."""
     update = f"UPDATE collections SET change = change + 1 WHERE number = ? AND {IS_THERE} RETURNING change"
     row = db.execute(update, (c,)).fetchone()
@@ -44,7 +43,7 @@ def begin_change(db: sqlite3.Connection, c: int) -> int:
     return int(row[0])
 
 
-def change_of(db: sqlite3.Connection, c: int) -> int:
+def change_of(db: Connection, c: int) -> int:
     """The change number of a collection. Raises NotFound."""
     row = db.execute(f"SELECT change FROM collections WHERE number = ? AND {IS_THERE}", (c,)).fetchone()
     if row is None:
@@ -55,7 +54,7 @@ def change_of(db: sqlite3.Connection, c: int) -> int:
 def of_collection(c: int, work: Work[Result]) -> Work[Result]:
     """`work`, which raises NotFound unless the collection exists: one that is gone would seem to be empty."""
 
-    def checked(db: sqlite3.Connection) -> Result:
+    def checked(db: Connection) -> Result:
         require_collection(db, c)
         return work(db)
 
@@ -66,7 +65,7 @@ def _dropped() -> NotFound:
     return NotFound("the collection was dropped")
 
 
-def find_key(db: sqlite3.Connection, c: int, id: str) -> int:
+def find_key(db: Connection, c: int, id: str) -> int:
     """The key of an image. Raises NotFound."""
     row = db.execute("SELECT key FROM images WHERE collection = ? AND id = ?", (c, id)).fetchone()
     if row is None:
@@ -99,13 +98,13 @@ def _metadata_of(text: str) -> Metadata:
     return metadata
 
 
-def find_record(db: sqlite3.Connection, c: int, id: str) -> tuple[int, ImageRecord]:
+def find_record(db: Connection, c: int, id: str) -> tuple[int, ImageRecord]:
     """The key and record of an image. Raises NotFound."""
     key = find_key(db, c, id)
     return key, record_of(db.execute(f"SELECT {RECORD} FROM images WHERE key = ?", (key,)).fetchone())
 
 
-def set_metadata(db: sqlite3.Connection, key: int, metadata: Metadata, change: int, words: TextIndex) -> None:
+def set_metadata(db: Connection, key: int, metadata: Metadata, change: int, words: TextIndex) -> None:
     """Replace the metadata of a row, and update its checksum and its words."""
     content = list(db.execute(f"SELECT {CONTENT} FROM images WHERE key = ?", (key,)).fetchone())
     text = to_json(metadata)

@@ -3,12 +3,11 @@
 # ruff: noqa: S608 - only constants of this module are inserted into statements
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from diptych.adapters.sql.connection import Connection, Threads
 from diptych.adapters.sqlite.catalogue import move_collection
-from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, ServedVersions
 from diptych.core.types import Target, VersionRef
@@ -26,7 +25,7 @@ _ENDED = f"state IN ({', '.join('?' * len(FINAL_STATES))})"
 class SqliteRollouts:
     """Satisfies `diptych.core.rollout.ports.RolloutStore`."""
 
-    def __init__(self, threads: SqliteThreads) -> None:
+    def __init__(self, threads: Threads) -> None:
         self._threads = threads
 
     async def served(self) -> ServedVersions | None:
@@ -44,7 +43,7 @@ class SqliteRollouts:
         one transaction. Raises NotFound for a collection, and changes nothing then.
         """
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: Connection) -> None:
             if served is not None:
                 _set_served(db, served)
             for c, move in moves.items():
@@ -61,9 +60,12 @@ class SqliteRollouts:
 
     async def set_configured_model(self, name: str) -> None:
         """Remember the name that the settings give."""
-        statement = "INSERT OR REPLACE INTO serving (role, model, version, bundle) VALUES ('asked', ?, 0, '')"
+        statement = (
+            "INSERT INTO serving (role, model, version, bundle) VALUES ('asked', ?, 0, '')"
+            " ON CONFLICT (role) DO UPDATE SET model = excluded.model"
+        )
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: Connection) -> None:
             db.execute(statement, (name,))
 
         await self._threads.write(work)
@@ -80,7 +82,7 @@ class SqliteRollouts:
         return await self._threads.read(lambda db: [_rollout(row) for row in db.execute(query, (limit,))])
 
 
-def _served(db: sqlite3.Connection) -> ServedVersions | None:
+def _served(db: Connection) -> ServedVersions | None:
     rows = db.execute(
         "SELECT role, model, version, bundle, precision, decode, wanted FROM serving"
         " WHERE role IN ('active', 'previous')"
@@ -101,7 +103,7 @@ def _columns(target: Target) -> tuple[str, int, str, str, str]:
     return ref.name, ref.version, ref.bundle, target.precision, target.decode
 
 
-def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
+def _set_served(db: Connection, served: ServedVersions) -> None:
     targets = {"active": served.active, "previous": served.previous}
     rows = [(role, *_columns(one), served.wanted) for role, one in targets.items() if one is not None]
     db.execute("DELETE FROM serving WHERE role IN ('active', 'previous')")
@@ -112,7 +114,7 @@ def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
     )
 
 
-def _put(db: sqlite3.Connection, rollout: Rollout) -> None:
+def _put(db: Connection, rollout: Rollout) -> None:
     changes = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)
     db.execute(
         f"INSERT INTO rollouts ({_ROLLOUT}) VALUES ({', '.join('?' * len(_COLUMNS))})"

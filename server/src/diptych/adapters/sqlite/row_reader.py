@@ -2,18 +2,16 @@
 
 # ruff: noqa: S608 - only constants of this package are inserted into statements
 
-import json
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from diptych.adapters.sql import rows as sql
+from diptych.adapters.sql.connection import Connection, Many, Result, Threads, Work
 from diptych.adapters.sqlite import browse
-from diptych.adapters.sqlite import rows as sql
-from diptych.adapters.sqlite.metadata import fields
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
-from diptych.adapters.sqlite.metadata.order import ordered_keys, rank_after
+from diptych.adapters.sqlite.metadata.order import rank_after
 from diptych.adapters.sqlite.records import RECORD, change_of, find_record, of_collection, record_of
-from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.metadata.ordering import OrderBy, Place
@@ -23,7 +21,7 @@ from diptych.core.types import ImageContent, ImageRecord, Keys, PassingKeys
 class SqliteRows:
     """Satisfies `diptych.core.collections.stored.ports.Rows` and `FilteredRows`."""
 
-    def __init__(self, threads: SqliteThreads, filters: FilterCache) -> None:
+    def __init__(self, threads: Threads, filters: FilterCache) -> None:
         self._threads = threads
         self._filters = filters
 
@@ -34,14 +32,14 @@ class SqliteRows:
     async def find(self, c: int, ids: Sequence[str]) -> dict[str, ImageRecord]:
         """The records of those ids that exist, by id. Raises NotFound for the collection."""
         query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
-        values = (c, json.dumps(list(ids)))
+        values = (c, Many(ids))
         found = await self._read_of(c, lambda db: list(map(record_of, db.execute(query, values))))
         return {record.id: record for record in found}
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
         """The records of those keys that exist, by key."""
         query = f"SELECT key, {RECORD} FROM images WHERE key {sql.ONE_OF}"
-        values = (json.dumps(list(keys)),)
+        values = (Many(keys),)
         return await self._threads.read(
             lambda db: {key: record_of(columns) for key, *columns in db.execute(query, values)}
         )
@@ -55,7 +53,7 @@ class SqliteRows:
         """
         if filter is not None:
 
-            def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> list[ImageRecord]:
+            def work(db: Connection, stopped: Callable[[], bool], n_clears: int) -> list[ImageRecord]:
                 keys = self._filters.matching_keys(db, c, filter, stopped, n_clears)
                 return browse.page_of(db, c, keys, after or "", limit)
 
@@ -72,10 +70,10 @@ class SqliteRows:
         Cancelling the call ends the scan. Raises NotFound for the collection.
         """
 
-        def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> list[ImageRecord]:
+        def work(db: Connection, stopped: Callable[[], bool], n_clears: int) -> list[ImageRecord]:
             def made() -> Keys | None:
                 chosen = self._chosen(db, c, filter, stopped, n_clears)
-                return ordered_keys(db, c, chosen, order_by, stopped)
+                return db.dialect.ordered_keys(db, c, chosen, order_by, stopped)
 
             keys = self._filters.result(db, c, filter, order_by, make=made, n_clears=n_clears)
             if keys is None:  # cancelled
@@ -90,10 +88,10 @@ class SqliteRows:
 
         Raises NotFound for the collection.
         """
-        chosen, values = "ORDER BY key", tuple[int | str, ...]((c,))
+        chosen, values = "ORDER BY key", tuple[Any, ...]((c,))
         if ids is not None:
             # "+key": in the order of the index of ids. SQLite would read all rows to find them in order.
-            chosen, values = f"AND id {sql.ONE_OF} ORDER BY +key", (c, json.dumps(list(ids)))
+            chosen, values = f"AND id {sql.ONE_OF} ORDER BY +key", (c, Many(ids))
         query = f"SELECT key FROM images WHERE collection = ? {chosen}"
         return await self._read_of(c, lambda db: [key for (key,) in db.execute(query, values)])
 
@@ -110,7 +108,7 @@ class SqliteRows:
         Cancelling the call ends the scan. Raises NotFound for the collection.
         """
 
-        def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> PassingKeys:
+        def work(db: Connection, stopped: Callable[[], bool], n_clears: int) -> PassingKeys:
             change = change_of(db, c)
             return PassingKeys(self._filters.matching_keys(db, c, filter, stopped, n_clears), change)
 
@@ -125,12 +123,12 @@ class SqliteRows:
         NotFound for the collection.
         """
 
-        def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> FieldSummary | None:
+        def work(db: Connection, stopped: Callable[[], bool], n_clears: int) -> FieldSummary | None:
             def made() -> FieldSummary | None:
                 keys = self._chosen(db, c, filter, stopped, n_clears)
                 if keys is None:
                     keys = sql.all_keys(db, c)
-                return fields.summarise(db, keys, limit, stopped, nested=nested)
+                return db.dialect.summarise(db, keys, limit, stopped, nested=nested)
 
             return self._filters.result(db, c, filter, (limit, nested), make=made, n_clears=n_clears)
 
@@ -152,7 +150,8 @@ class SqliteRows:
     async def originals(self, c: int, after: int, limit: int) -> dict[int, str]:
         """The sha256 of at most `limit` kept images with keys above `after`, by key. Raises NotFound."""
         query = (
-            "SELECT key, sha256 FROM images WHERE collection = ? AND key > ? AND kept ORDER BY key LIMIT ?"
+            "SELECT key, sha256 FROM images WHERE collection = ? AND key > ? AND kept = 1"
+            " ORDER BY key LIMIT ?"
         )
         return await self._read_of(c, lambda db: dict(db.execute(query, (c, after, limit))))
 
@@ -160,9 +159,9 @@ class SqliteRows:
         """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
         query = (
             f"SELECT key, picture_hash FROM images WHERE key {sql.ONE_OF}"
-            " AND (picture_hash IS NOT NULL OR kept)"
+            " AND (picture_hash IS NOT NULL OR kept = 1)"
         )
-        values = (json.dumps(list(keys)),)
+        values = (Many(keys),)
         return await self._threads.read(lambda db: dict(db.execute(query, values)))
 
     async def used_files(self, sha256s: Sequence[str]) -> set[str]:
@@ -171,7 +170,7 @@ class SqliteRows:
 
     def _chosen(
         self,
-        db: sqlite3.Connection,
+        db: Connection,
         c: int,
         filter: Filter | None,
         stopped: Callable[[], bool],
@@ -180,9 +179,7 @@ class SqliteRows:
         """The keys of the rows that pass the filter; None for all."""
         return None if filter is None else self._filters.matching_keys(db, c, filter, stopped, n_clears)
 
-    async def _scan(
-        self, c: int, work: Callable[[sqlite3.Connection, Callable[[], bool], int], Result]
-    ) -> Result:
+    async def _scan(self, c: int, work: Callable[[Connection, Callable[[], bool], int], Result]) -> Result:
         """As `_read_of`, for long work. `work` also gets a function that returns whether the call was
         cancelled, and the number of times that the filters had been cleared before.
         """

@@ -4,19 +4,17 @@
 
 import dataclasses
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from diptych.adapters.sql import rows as sql
+from diptych.adapters.sql.connection import Connection, Many, Threads, Writing
+from diptych.adapters.sql.rows import ONE_OF
 from diptych.adapters.sqlite import checksums
-from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.jobs import record
 from diptych.adapters.sqlite.records import RECORD, begin_change, find_record, record_of, set_metadata
-from diptych.adapters.sqlite.rows import ONE_OF
 from diptych.adapters.sqlite.text_index import TextIndex, text_index, writing_words
-from diptych.adapters.sqlite.threads import SqliteThreads
-from diptych.adapters.sqlite.vector_rows import Writing, put_embedding
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.collections.metadata.exif import EXIF, with_exif, without_exif
 from diptych.core.collections.metadata.reserved import lacks_given, patched, same_metadata
@@ -26,7 +24,7 @@ from diptych.core.types import ImageRecord, Metadata, NewRow, PutResult, Removed
 
 INSERT = (
     "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
-    " kept, checksum, picture_hash, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " kept, checksum, picture_hash, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING key"
 )
 
 
@@ -40,7 +38,7 @@ class RowWriting(Writing):
 class SqliteRowWriter:
     """Satisfies `diptych.core.collections.stored.ports.RowWriter`."""
 
-    def __init__(self, threads: SqliteThreads, on_change: Callable[[], None]) -> None:
+    def __init__(self, threads: Threads, on_change: Callable[[], None]) -> None:
         """`on_change` is called after every change but pure additions, before that is acknowledged."""
         self._threads = threads
         self._on_change = on_change
@@ -59,7 +57,7 @@ class SqliteRowWriter:
         Raises NotFound for the collection, or for a job that has ended.
         """
 
-        def work(db: sqlite3.Connection) -> Written:
+        def work(db: Connection) -> Written:
             change = begin_change(db, c)
             number = sql.add_identity(db, identity) if rows else 0
             with writing_words(db, c) as words:
@@ -78,7 +76,7 @@ class SqliteRowWriter:
     async def patch(self, c: int, id: str, merge: Metadata, max_bytes: int) -> ImageRecord:
         """Change the metadata by a merge patch. Raises NotFound, InvalidValue, TooLarge."""
 
-        def work(db: sqlite3.Connection) -> ImageRecord:
+        def work(db: Connection) -> ImageRecord:
             change = begin_change(db, c)
             key, found = find_record(db, c, id)
             with writing_words(db, c) as words:
@@ -90,7 +88,7 @@ class SqliteRowWriter:
     async def delete(self, c: int, keys: Sequence[int]) -> Removed:
         """Delete existing rows by their keys."""
 
-        def work(db: sqlite3.Connection) -> Removed:
+        def work(db: Connection) -> Removed:
             change = begin_change(db, c)
             return Removed(tuple(keys), delete_images(db, c, keys), change)
 
@@ -105,7 +103,7 @@ class SqliteRowWriter:
     async def add_exif(self, c: int, found: Mapping[int, Metadata], read_to: int | None) -> None:
         """Add the EXIF that rows lack, by key, and note how far the collection was read. Raises NotFound."""
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: Connection) -> None:
             if found:
                 change = begin_change(db, c)
                 with writing_words(db, c) as words:
@@ -116,16 +114,17 @@ class SqliteRowWriter:
         await self._threads.write(work, then=self._on_change if found else lambda: None)
 
 
-def delete_images(db: sqlite3.Connection, c: int, keys: Sequence[int]) -> tuple[str, ...]:
+def delete_images(db: Connection, c: int, keys: Sequence[int]) -> tuple[str, ...]:
     """Delete rows of the collection with their embeddings; return the files that no other row uses."""
-    chosen = (json.dumps(list(keys)), c)
+    chosen = (Many(keys), c)
     sha256s = _sha256s(db, f"key {ONE_OF} AND +collection = ?", chosen)
     db.execute(f"DELETE FROM images WHERE key {ONE_OF} AND +collection = ?", chosen)
+    db.dialect.delete_embeddings(db, c, keys)
     text_index(db, c).remove(db, keys)
     return tuple(sorted(_unused_files(db, sha256s)))
 
 
-def _put_row(db: sqlite3.Connection, row: NewRow, writing: RowWriting, *, replace: bool) -> PutResult:
+def _put_row(db: Connection, row: NewRow, writing: RowWriting, *, replace: bool) -> PutResult:
     """Add one row. An existing row with its id decides whether that creates, replaces or conflicts."""
     found = db.execute(
         f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (writing.c, row.id)
@@ -143,10 +142,11 @@ def _put_row(db: sqlite3.Connection, row: NewRow, writing: RowWriting, *, replac
     return _put_in_place(db, key, row, writing)
 
 
-def _put_in_place(db: sqlite3.Connection, key: int, row: NewRow, writing: RowWriting) -> PutResult:
+def _put_in_place(db: Connection, key: int, row: NewRow, writing: RowWriting) -> PutResult:
     """Replace the row of `key` by a new one."""
     sha256s = _sha256s(db, "key = ?", (key,))
     db.execute("DELETE FROM images WHERE key = ?", (key,))
+    db.dialect.delete_embeddings(db, writing.c, [key])
     writing.words.remove(db, [key])
     new_key = _insert(db, row, writing)
     return PutResult(
@@ -154,12 +154,12 @@ def _put_in_place(db: sqlite3.Connection, key: int, row: NewRow, writing: RowWri
     )
 
 
-def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set[str]:
+def _sha256s(db: Connection, where: str, values: tuple[Any, ...]) -> set[str]:
     return {sha256 for (sha256,) in db.execute(f"SELECT sha256 FROM images WHERE {where}", values)}
 
 
 def _put_same(
-    db: sqlite3.Connection,
+    db: Connection,
     key: int,
     row: NewRow,
     metadata: Metadata,
@@ -168,14 +168,14 @@ def _put_same(
     replace: bool,
 ) -> PutResult:
     """Add a row whose image is already there: replace the metadata if asked to, and add the embedding."""
-    put_embedding(db, key, row.embedding, writing)
+    db.dialect.put_embedding(db, key, row.embedding, writing)
     if not replace or row.metadata is None or same_metadata(row.metadata, metadata):
         return PutResult("unchanged", key, metadata_differs=lacks_given(row.metadata, metadata))
     set_metadata(db, key, with_exif(row.metadata, metadata.get(EXIF)), writing.change, writing.words)
     return PutResult("replaced", key)
 
 
-def _insert(db: sqlite3.Connection, row: NewRow, writing: RowWriting) -> int:
+def _insert(db: Connection, row: NewRow, writing: RowWriting) -> int:
     metadata, created_at = with_exif(row.metadata or {}, row.exif), sql.now()
     text = to_json(metadata)
     checksum = checksums.of_row(
@@ -191,14 +191,13 @@ def _insert(db: sqlite3.Connection, row: NewRow, writing: RowWriting) -> int:
     )
     values = (row.id, writing.c, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
     values += (text, created_at, int(row.kept), checksum, row.picture_hash, writing.change)  # type: ignore[assignment]
-    key = db.execute(INSERT, values).lastrowid
-    assert key is not None
-    put_embedding(db, key, row.embedding, writing)
+    (key,) = db.execute(INSERT, values).fetchone()
+    db.dialect.put_embedding(db, key, row.embedding, writing)
     writing.words.add(key, row.id, metadata)
-    return key
+    return int(key)
 
 
-def _add_exif(db: sqlite3.Connection, key: int, exif: Metadata, change: int, words: TextIndex) -> None:
+def _add_exif(db: Connection, key: int, exif: Metadata, change: int, words: TextIndex) -> None:
     """Add the EXIF that a row lacks. A damaged row stays as it is: a new checksum would hide the damage."""
     row = db.execute(f"SELECT checksum, {CONTENT} FROM images WHERE key = ?", (key,)).fetchone()
     if row is None or not checksums.row_is_whole(row[1:], row[0]):
@@ -209,7 +208,7 @@ def _add_exif(db: sqlite3.Connection, key: int, exif: Metadata, change: int, wor
         set_metadata(db, key, changed, change, words)
 
 
-def _unused_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
+def _unused_files(db: Connection, sha256s: Iterable[str]) -> set[str]:
     """The sha256 whose file is used by no row."""
     asked = set(sha256s)
     return asked - sql.used_files(db, asked)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
+from diptych.adapters.sqlite.dialect import SqliteConnection
 from diptych.errors import CorruptStore, StoreError
 from diptych.failpoints import around
 
@@ -285,10 +286,12 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
 VERSION = OLDEST + len(CONVERSIONS)
 
 
-def connect(file: Path, *, writes: bool) -> sqlite3.Connection:
+def connect(file: Path, *, writes: bool) -> SqliteConnection:
     """Open a connection in autocommit mode, read-only unless it `writes`."""
     # check_same_thread: a connection is used by one thread, and closed by another once that thread has ended.
-    db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
+    db = sqlite3.connect(
+        file, isolation_level=None, check_same_thread=False, timeout=BUSY_S, factory=SqliteConnection
+    )
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # a commit returns once it is on the disk
     db.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG_BYTES}")
@@ -299,10 +302,12 @@ def connect(file: Path, *, writes: bool) -> sqlite3.Connection:
     return db
 
 
-def connect_immutable(file: Path) -> sqlite3.Connection:
+def connect_immutable(file: Path) -> SqliteConnection:
     """Open a connection that makes no file and takes no lock. Nobody may write to the database meanwhile."""
     uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+    )
 
 
 def require_sound(db: sqlite3.Connection) -> list[str]:

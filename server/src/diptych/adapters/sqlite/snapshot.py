@@ -13,6 +13,7 @@ from typing import Any, Self
 from diptych.adapters.files.private_files import make_new
 from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.checksums import damaged_rows, damaged_vectors, vectors_of_no_change
+from diptych.adapters.sqlite.dialect import SqliteConnection
 from diptych.adapters.sqlite.records import IS_THERE
 from diptych.adapters.sqlite.schema import (
     DAMAGED_ROW,
@@ -173,7 +174,7 @@ class SqliteSnapshot:
             require_sound(copy)  # as at a start
 
 
-def _open(file: Path, *, immutable: bool) -> sqlite3.Connection:
+def _open(file: Path, *, immutable: bool) -> SqliteConnection:
     """Open a read-only connection and begin a read transaction."""
     if not file.is_file():
         raise StoreError(f"{file.parent} is not a data folder: it has no {file.name}")
@@ -181,7 +182,7 @@ def _open(file: Path, *, immutable: bool) -> sqlite3.Connection:
         db = connect_immutable(file)
     else:
         uri = f"{file.absolute().as_uri()}?mode=ro"
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S)
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S, factory=SqliteConnection)
     try:
         db.execute("BEGIN")
         db.execute("SELECT count(*) FROM sqlite_schema").fetchone()

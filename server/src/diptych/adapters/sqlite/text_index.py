@@ -10,20 +10,18 @@ they were there before, and are indexed in the background, by ascending keys.
 
 import json
 import logging
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from diptych.adapters.sqlite.rows import ONE_OF
-from diptych.core.collections.metadata.words import Document, WordQuery, document_of
+from diptych.adapters.sql.connection import Connection, Many
+from diptych.adapters.sql.rows import ONE_OF
+from diptych.core.collections.metadata.words import Document, document_of
 from diptych.core.types import Metadata, TextFields
 
 LOG = logging.getLogger("diptych.store")
-# FTS5 keeps the words of deleted rows until their part of the index is merged, unless it is told otherwise.
-OVERWRITES_DELETED = (3, 42, 0)  # the oldest SQLite that can be told
-WEIGHTS = "2.0, 1.5, 1.0"  # of a word in a name, in a caption, and in any other text
+WEIGHTS = (2.0, 1.5, 1.0)  # of a word in a name, in a caption, and in any other text
 _STATE = "text_fields, unindexed_after, unindexed_until"
 _NEXT = (
     "SELECT key, CAST(id AS BLOB), CAST(metadata AS BLOB) FROM images"
@@ -55,19 +53,19 @@ class TextIndex:
         if not self.after < key <= self.until:
             self.documents[key] = document_of(id, metadata, self.fields)
 
-    def remove(self, db: sqlite3.Connection, keys: Sequence[int]) -> None:
+    def remove(self, db: Connection, keys: Sequence[int]) -> None:
         """Take rows out."""
         written = [key for key in keys if self.documents.pop(key, None) is None]
-        db.execute(f"DELETE FROM {self.table} WHERE rowid {ONE_OF}", (json.dumps(written),))
+        db.execute(f"DELETE FROM {self.table} WHERE rowid {ONE_OF}", (Many(written),))
 
-    def flush(self, db: sqlite3.Connection) -> None:
+    def flush(self, db: Connection) -> None:
         """Write the documents of the rows that were added."""
         statement = f"INSERT INTO {self.table} (rowid, name, caption, other) VALUES (?, ?, ?, ?)"
         rows = ((key, one.name, one.caption, one.other) for key, one in self.documents.items())
         db.executemany(statement, rows)
         self.documents.clear()
 
-    def is_whole(self, db: sqlite3.Connection) -> bool:
+    def is_whole(self, db: Connection) -> bool:
         """Whether the table has exactly the rows that it should have."""
         indexed = "SELECT key FROM images WHERE collection = ?1 AND (key <= ?2 OR key > ?3)"
         values = (self.c, self.after, self.until)
@@ -79,14 +77,14 @@ class TextIndex:
         return db.execute(differing, values).fetchone() is None
 
 
-def text_index(db: sqlite3.Connection, c: int) -> TextIndex:
+def text_index(db: Connection, c: int) -> TextIndex:
     """The index of an existing collection."""
     fields, after, until = db.execute(f"SELECT {_STATE} FROM collections WHERE number = ?", (c,)).fetchone()
     return TextIndex(c, fields_of(fields), after, until)
 
 
 @contextmanager
-def writing_words(db: sqlite3.Connection, c: int) -> Iterator[TextIndex]:
+def writing_words(db: Connection, c: int) -> Iterator[TextIndex]:
     """The index of an existing collection, for a block that changes rows; written when the block ends."""
     index = text_index(db, c)
     yield index
@@ -103,28 +101,15 @@ def stored_fields(fields: TextFields) -> str | None:
     return None if fields is None else json.dumps(list(fields))
 
 
-def create(db: sqlite3.Connection, c: int) -> None:
-    """Make the empty table of a collection."""
-    db.execute(f"CREATE VIRTUAL TABLE words_{c} USING fts5(name, caption, other, tokenize = 'ascii')")
-    if sqlite3.sqlite_version_info >= OVERWRITES_DELETED:
-        db.execute(f"INSERT INTO words_{c} (words_{c}, rank) VALUES ('secure-delete', 1)")
-
-
-def drop(db: sqlite3.Connection, c: int) -> None:
+def drop(db: Connection, c: int) -> None:
     """Drop the table of a collection."""
     db.execute(f"DROP TABLE IF EXISTS words_{c}")
 
 
-def empty(db: sqlite3.Connection, c: int) -> None:
-    """Empty the table of a collection that is removed, if it has rows."""
-    if db.execute(f"SELECT 1 FROM words_{c}_content LIMIT 1").fetchone():
-        begin_again(db, c)
-
-
-def begin_again(db: sqlite3.Connection, c: int) -> None:
+def begin_again(db: Connection, c: int) -> None:
     """Empty the table; all rows are indexed again in the background."""
     drop(db, c)
-    create(db, c)
+    db.dialect.create_words(db, c)
     db.execute(
         "UPDATE collections SET unindexed_after = 0, unindexed_until ="
         " (SELECT coalesce(max(key), 0) FROM images WHERE collection = ?1) WHERE number = ?1",
@@ -132,7 +117,7 @@ def begin_again(db: sqlite3.Connection, c: int) -> None:
     )
 
 
-def index_next(db: sqlite3.Connection, c: int, limit: int) -> int:
+def index_next(db: Connection, c: int, limit: int) -> int:
     """Index the next rows that are not indexed yet; return how many. Damaged metadata have no words."""
     index = text_index(db, c)
     found = db.execute(_NEXT, (c, index.after, index.until, limit)).fetchall()
@@ -145,22 +130,14 @@ def index_next(db: sqlite3.Connection, c: int, limit: int) -> int:
     return len(found)
 
 
-def n_unindexed(db: sqlite3.Connection, index: TextIndex) -> int:
+def n_unindexed(db: Connection, index: TextIndex) -> int:
     """The number of rows that are not indexed yet."""
     query = "SELECT count(*) FROM images WHERE collection = ? AND key > ? AND key <= ?"
     (n_rows,) = db.execute(query, (index.c, index.after, index.until)).fetchone()
     return int(n_rows)
 
 
-def match_of(query: WordQuery) -> str:
-    """The query in the language of FTS5. Tokens hold letters, digits and marks only: nothing in them has a
-    meaning there.
-    """
-    phrases = (f'"{" ".join(phrase.tokens)}"{"*" * phrase.is_prefix}' for phrase in query.phrases)
-    return " ".join(phrases)
-
-
-def faulty(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> dict[int, str]:
+def faulty(db: Connection, damaged: Sequence[str] = ()) -> dict[int, str]:
     """The collections, by number, whose table is missing, or is named in `damaged`, or has other rows than it
     should have; with what is wrong.
     """
@@ -174,7 +151,7 @@ def faulty(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> dict[int, str
     return found
 
 
-def differing(db: sqlite3.Connection) -> Iterator[int]:
+def differing(db: Connection) -> Iterator[int]:
     """The keys of rows that are indexed with other words than theirs. Reads all metadata."""
     for (c,) in db.execute("SELECT number FROM collections").fetchall():
         index = text_index(db, c)
@@ -192,7 +169,7 @@ def differing(db: sqlite3.Connection) -> Iterator[int]:
                 yield key
 
 
-def mend(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> None:
+def mend(db: Connection, damaged: Sequence[str] = ()) -> None:
     """Begin again where a table is faulty, in one transaction."""
     if not (found := faulty(db, damaged)):
         return
@@ -207,7 +184,7 @@ def mend(db: sqlite3.Connection, damaged: Sequence[str] = ()) -> None:
     db.execute("COMMIT")
 
 
-def _is_missing(db: sqlite3.Connection, index: TextIndex) -> bool:
+def _is_missing(db: Connection, index: TextIndex) -> bool:
     return db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (index.table,)).fetchone() is None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from diptych.adapters.files.atomic_files import size_of
 from diptych.adapters.files.disk_errors import file_errors_translated, require_writable
@@ -20,7 +20,9 @@ from diptych.adapters.files.opened import OpenedFiles
 from diptych.adapters.files.private_files import FILE_MODE, narrow
 from diptych.adapters.files.quota import TIGHT_BYTES, Quota
 from diptych.adapters.free_space import available_memory
+from diptych.adapters.sql.connection import AnyStep, Result, Work
 from diptych.adapters.sqlite import text_index
+from diptych.adapters.sqlite.dialect import SqliteConnection
 from diptych.adapters.sqlite.errors import sqlite_errors_translated
 from diptych.adapters.sqlite.schema import (
     BUSY_S,
@@ -32,13 +34,9 @@ from diptych.adapters.sqlite.schema import (
     require_sound,
 )
 from diptych.errors import StoreError, StoreFull, StoreReadOnly
-from diptych.failpoints import RolloutStep, Step, around
+from diptych.failpoints import around
 
 log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
-Work = Callable[[sqlite3.Connection], Result]
-AnyStep = Step | RolloutStep
 
 N_READERS = 2
 WAIT_FOR_READERS_MS = 50  # longer than the read of a search, shorter than a backup
@@ -74,7 +72,7 @@ class SqliteThreads:
         self._opened = OpenedFiles([])  # known once the database is prepared
         self._quota = quota or Quota()
         self._reserve_bytes = _reserve_bytes(file.parent, self._quota.max_bytes)
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[SqliteConnection] = []
         self._local = threading.local()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
@@ -197,7 +195,7 @@ class SqliteThreads:
         for suffix in ("", "-wal", "-shm"):
             narrow(self._file.with_name(self._file.name + suffix))
 
-    def _connect(self, *, writes: bool) -> sqlite3.Connection:
+    def _connect(self, *, writes: bool) -> SqliteConnection:
         db = connect_immutable(self._file) if self._read_only else connect(self._file, writes=writes)
         self._connections.append(db)
         return db
@@ -247,7 +245,7 @@ class SqliteThreads:
             if not hasattr(self._local, "db"):
                 self._opened.require()  # SQLite would make a new file
                 self._local.db = self._connect(writes=False)
-            db: sqlite3.Connection = self._local.db
+            db: SqliteConnection = self._local.db
             db.execute("BEGIN")
             try:
                 return work(db)

@@ -2,20 +2,17 @@
 
 # ruff: noqa: S608 - only constants of this package are inserted into statements
 
-import json
-import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from diptych.adapters.sql import rows as sql
+from diptych.adapters.sql.connection import Connection, Many, Threads, Writing
+from diptych.adapters.sql.rows import ONE_OF
 from diptych.adapters.sqlite import checksums
-from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.checksums import FLOAT
 from diptych.adapters.sqlite.records import begin_change, change_of, find_key, of_collection
-from diptych.adapters.sqlite.rows import ONE_OF
-from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.collections.stored.ports import MISSING_AT_ONCE
 from diptych.core.types import NO_ROWS, Embedding, Embeddings, VectorPage, WrittenVectors
 
@@ -27,26 +24,17 @@ VECTORS_SINCE = (
 )
 
 
-@dataclass(frozen=True)
-class Writing:
-    """The values that embeddings of one write share: collection, number of the identity, change number."""
-
-    c: int
-    identity: int
-    change: int
-
-
 class SqliteVectorRows:
     """Satisfies `diptych.core.collections.stored.ports.VectorRows`."""
 
-    def __init__(self, threads: SqliteThreads) -> None:
+    def __init__(self, threads: Threads) -> None:
         self._threads = threads
         self._seen: dict[int, int] = {}  # by collection, the last key that `forget` looked at
 
     async def find(self, c: int, id: str, identity: str) -> Embedding | None:
         """The embedding of an image under this identity; None if it has none. Raises NotFound."""
 
-        def work(db: sqlite3.Connection) -> Embedding | None:
+        def work(db: Connection) -> Embedding | None:
             key = find_key(db, c, id)
             return _embeddings_of(db, [key], identity).get(key)
 
@@ -89,7 +77,7 @@ class SqliteVectorRows:
             " (SELECT 1 FROM embeddings e WHERE e.key = i.key AND e.identity = ?) ORDER BY key LIMIT ?"
         )
 
-        def work(db: sqlite3.Connection) -> dict[int, bool]:
+        def work(db: Connection) -> dict[int, bool]:
             values = (c, after, sql.identity_number(db, identity), limit)
             return {key: bool(kept) for key, kept in db.execute(query, values)}
 
@@ -98,7 +86,7 @@ class SqliteVectorRows:
     async def put(self, c: int, keys: Sequence[int], rows: Embeddings, identity: str) -> WrittenVectors:
         """Add the embeddings of rows that still exist. Raises NotFound for the collection."""
 
-        def work(db: sqlite3.Connection) -> WrittenVectors:
+        def work(db: Connection) -> WrittenVectors:
             change = begin_change(db, c)
             return _put_all(db, keys, rows, Writing(c, sql.add_identity(db, identity), change))
 
@@ -121,28 +109,16 @@ class SqliteVectorRows:
         return await self._threads.write(delete, step="forget_commit", makes_room=True)
 
 
-def put_embedding(db: sqlite3.Connection, key: int, embedding: Embedding, writing: Writing) -> None:
-    """Add the embedding of one row, or replace it."""
-    blob = np.asarray(embedding, dtype=FLOAT).tobytes()
-    db.execute(
-        "INSERT OR REPLACE INTO embeddings (key, identity, embedding, checksum, change)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (key, writing.identity, blob, checksums.of_vector(blob, key, writing.identity), writing.change),
-    )
-
-
-def _put_all(
-    db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings, writing: Writing
-) -> WrittenVectors:
+def _put_all(db: Connection, keys: Sequence[int], rows: Embeddings, writing: Writing) -> WrittenVectors:
     query = f"SELECT key FROM images WHERE key {ONE_OF} AND +collection = ?"
-    there = {key for (key,) in db.execute(query, (json.dumps(list(keys)), writing.c))}
+    there = {key for (key,) in db.execute(query, (Many(keys), writing.c))}
     for key, row in zip(keys, rows, strict=True):
         if key in there:
-            put_embedding(db, key, row, writing)
+            db.dialect.put_embedding(db, key, row, writing)
     return WrittenVectors([key for key in keys if key in there], writing.change)
 
 
-def _page(db: sqlite3.Connection, c: int, identity: str, change: int, after_key: int) -> VectorPage:
+def _page(db: Connection, c: int, identity: str, change: int, after_key: int) -> VectorPage:
     """The next embeddings, whole ones and damaged ones."""
     read_at = change_of(db, c)
     number = sql.identity_number(db, identity)
@@ -157,7 +133,7 @@ def _page(db: sqlite3.Connection, c: int, identity: str, change: int, after_key:
     return VectorPage(list(whole), rows, [key for key, *_ in found if key not in whole], read_at)
 
 
-def _embeddings_of(db: sqlite3.Connection, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
+def _embeddings_of(db: Connection, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
     """The embeddings (D,) of those images that have an undamaged one."""
     number = sql.identity_number(db, identity)
     if number is None:
@@ -165,37 +141,35 @@ def _embeddings_of(db: sqlite3.Connection, keys: Sequence[int], identity: str) -
     query = f"SELECT key, embedding, checksum FROM embeddings WHERE identity = ? AND key {ONE_OF}"
     return {
         key: np.frombuffer(blob, FLOAT)
-        for key, blob, checksum in db.execute(query, (number, json.dumps(list(keys))))
+        for key, blob, checksum in db.execute(query, (number, Many(keys)))
         if checksums.vector_is_whole(blob, key, number, checksum)
     }
 
 
 def _unused_vectors(
-    db: sqlite3.Connection, c: int, keep: Sequence[str], after_key: int, limit: int
+    db: Connection, c: int, keep: Sequence[str], after_key: int, limit: int
 ) -> list[tuple[int, int]]:
     """Key and identity of vectors that nothing needs, of images above a key, ascending."""
     query = (
         "SELECT e.key, e.identity FROM images i JOIN embeddings e ON e.key = i.key"
-        " WHERE i.collection = ? AND i.key > ? AND e.identity NOT IN (SELECT value FROM json_each(?))"
+        f" WHERE i.collection = ? AND i.key > ? AND NOT e.identity {ONE_OF}"
         " ORDER BY i.key LIMIT ?"
     )
-    kept = _kept_identities(db, c, keep)
+    kept = kept_identities(db, c, keep)
     if not kept:
         return []
-    return db.execute(query, (c, after_key, json.dumps(kept), limit)).fetchall()
+    return db.execute(query, (c, after_key, Many(kept), limit)).fetchall()
 
 
-def _delete_vectors(
-    db: sqlite3.Connection, c: int, keep: Sequence[str], vectors: Sequence[tuple[int, int]]
-) -> int:
+def _delete_vectors(db: Connection, c: int, keep: Sequence[str], vectors: Sequence[tuple[int, int]]) -> int:
     """Delete vectors, unless a switch has made them needed meanwhile."""
-    kept = _kept_identities(db, c, keep)
+    kept = kept_identities(db, c, keep)
     unused = [(key, identity) for key, identity in vectors if kept and identity not in kept]
     db.executemany("DELETE FROM embeddings WHERE key = ? AND identity = ?", unused)
     return len(unused)
 
 
-def _kept_identities(db: sqlite3.Connection, c: int, keep: Sequence[str]) -> list[int]:
+def kept_identities(db: Connection, c: int, keep: Sequence[str]) -> list[int]:
     """The numbers of the identities that a collection needs; empty if it has none, or if it is gone."""
     query = "SELECT identity, previous_identity FROM collections WHERE number = ? AND identity IS NOT NULL"
     own = db.execute(query, (c,)).fetchone()

@@ -94,6 +94,11 @@ def _values(source: str) -> str:
     """
 
 
+def sample(keys: Keys) -> Keys:
+    """The keys of the images that are read: at most MAX_READ, spread evenly over all."""
+    return keys if len(keys) <= MAX_READ else keys[np.linspace(0, len(keys) - 1, MAX_READ, dtype=np.int64)]
+
+
 def summarise(
     db: sqlite3.Connection, keys: Keys, limit: int, stopped: Callable[[], bool], *, nested: bool = False
 ) -> FieldSummary | None:
@@ -103,7 +108,7 @@ def summarise(
     than MAX_READ images as many are read, spread evenly over all. Ends early with None once `stopped` is
     true.
     """
-    read = keys if len(keys) <= MAX_READ else keys[np.linspace(0, len(keys) - 1, MAX_READ, dtype=np.int64)]
+    read = sample(keys)
     chosen = json.dumps(read.tolist())
     with _any_text(db), stoppable(db, stopped):
         kinds = _kinds(db, _OF_IMAGES, chosen)

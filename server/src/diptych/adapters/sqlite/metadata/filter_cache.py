@@ -3,7 +3,6 @@
 A repeated filter reads only the rows that were added since.
 """
 
-import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from diptych.adapters.sqlite.metadata.matching import matching_keys
+from diptych.adapters.sql.connection import Connection
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.types import Keys
 
@@ -62,7 +61,7 @@ class FilterCache:
 
     def matching_keys(
         self,
-        db: sqlite3.Connection,
+        db: Connection,
         c: int,
         filter: Filter,
         stopped: Callable[[], bool],
@@ -74,9 +73,9 @@ class FilterCache:
             known = self._entries.get(place)
         (newest,) = db.execute("SELECT coalesce(max(key), 0) FROM images").fetchone()
         if known is None:
-            found = Passing(matching_keys(db, c, filter, stopped), newest)
+            found = Passing(db.dialect.matching_keys(db, c, filter, stopped), newest)
         elif known.newest < newest:
-            added = matching_keys(db, c, filter, stopped, after_key=known.newest)
+            added = db.dialect.matching_keys(db, c, filter, stopped, after_key=known.newest)
             found = Passing(np.concatenate([known.keys, added]), newest)
         else:
             found = known
@@ -89,7 +88,7 @@ class FilterCache:
 
     def result(
         self,
-        db: sqlite3.Connection,
+        db: Connection,
         c: int,
         filter: Filter | None,
         what: object,
@@ -119,7 +118,7 @@ class FilterCache:
                     self._results.popitem(last=False)
         return made
 
-    def n_images(self, db: sqlite3.Connection, c: int, n_clears: int) -> int:
+    def n_images(self, db: Connection, c: int, n_clears: int) -> int:
         """The number of rows of a collection. `n_clears` as for `matching_keys`.
 
         Counting a million takes longer than finding a word.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from diptych.adapters.sql.connection import Connection
 from diptych.adapters.sqlite.metadata.dates import is_plain_date
 from diptych.adapters.sqlite.metadata.filters import ASK_PYTHON, NUL, OLDEST, is_ascii, json_path
 from diptych.adapters.sqlite.metadata.matching import asking_python, is_scan_faster
@@ -62,7 +63,7 @@ def ordered_keys(
     return None
 
 
-def rank_after(db: sqlite3.Connection, keys: Keys, order_by: OrderBy, after: Place) -> int:
+def rank_after(db: Connection, keys: Keys, order_by: OrderBy, after: Place) -> int:
     """The number of `keys`, which are in order, up to and at a place."""
 
     def place(key: int) -> Place:
