@@ -62,7 +62,7 @@ class SqliteRowWriter:
             number = sql.add_identity(db, identity) if rows else 0
             with writing_words(db, c) as words:
                 writing = RowWriting(c, number, change, words)
-                results = [_put_row(db, row, writing, replace=replace) for row in rows]
+                results = _put_rows(db, rows, writing, replace=replace)
             for note in notes:
                 record(db, c, note.job, note.item, outcome_of(note, rows, results))
             return Written(results, change)
@@ -124,11 +124,29 @@ def delete_images(db: Connection, c: int, keys: Sequence[int]) -> tuple[str, ...
     return tuple(sorted(_unused_files(db, sha256s)))
 
 
-def _put_row(db: Connection, row: NewRow, writing: RowWriting, *, replace: bool) -> PutResult:
+def _put_rows(
+    db: Connection, rows: Sequence[NewRow], writing: RowWriting, *, replace: bool
+) -> list[PutResult]:
+    """Add rows in order. What is there is read at once, but for ids that come again."""
+    found, results = _existing(db, writing.c, (row.id for row in rows)), list[PutResult]()
+    done = set[str]()
+    for row in rows:
+        there = (_existing(db, writing.c, [row.id]) if row.id in done else found).get(row.id)
+        results.append(_put_row(db, row, there, writing, replace=replace))
+        done.add(row.id)
+    return results
+
+
+def _existing(db: Connection, c: int, ids: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+    """Key and RECORD of the rows that exist, by id."""
+    query = f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id {ONE_OF}"
+    return {found[1]: found for found in db.execute(query, (c, Many(ids)))}
+
+
+def _put_row(
+    db: Connection, row: NewRow, found: tuple[Any, ...] | None, writing: RowWriting, *, replace: bool
+) -> PutResult:
     """Add one row. An existing row with its id decides whether that creates, replaces or conflicts."""
-    found = db.execute(
-        f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (writing.c, row.id)
-    ).fetchone()
     if found is None:
         return PutResult("created", _insert(db, row, writing))
     key, there = int(found[0]), record_of(found[1:])
