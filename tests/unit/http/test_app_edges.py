@@ -149,6 +149,7 @@ def test_unexpected_error_is_a_500_without_details_and_the_log_has_them(
         ("Conflict", 409, "Conflict"),
         ("Overloaded", 429, "Overloaded"),
         ("DataDirLocked", 503, "Data dir locked"),
+        ("StoreUnavailable", 503, "Store unavailable"),
     ],
 )
 def test_diptych_errors_become_problems(client: TestClient, kind: str, status: int, title: str) -> None:
@@ -157,7 +158,7 @@ def test_diptych_errors_become_problems(client: TestClient, kind: str, status: i
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, problem["status"], problem["title"]) == (status, status, title)
     assert problem["detail"] == "the message"
-    assert ("retry-after" in answer.headers) == (kind == "Overloaded")
+    assert ("retry-after" in answer.headers) == (kind in {"Overloaded", "StoreUnavailable"})
 
 
 def test_errors_under_v1_have_the_shape_of_openai(client: TestClient) -> None:

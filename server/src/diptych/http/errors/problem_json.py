@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from diptych import errors
-from diptych.errors import DiptychError, NotReady, Overloaded
+from diptych.errors import DiptychError, NotReady, Overloaded, StoreUnavailable
 from diptych.http.context import context_of
 from diptych.http.errors.json_paths import cut
 
@@ -95,7 +95,8 @@ def headers_of(error: DiptychError) -> dict[str, str]:
     """Retry-After, for errors that may be gone when the client tries again."""
     if isinstance(error, Overloaded):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-    return {"Retry-After": str(NOT_READY_RETRY_S)} if isinstance(error, NotReady) else {}
+    passes = isinstance(error, NotReady | StoreUnavailable)
+    return {"Retry-After": str(NOT_READY_RETRY_S)} if passes else {}
 
 
 def problem_of(error: DiptychError, request_id: str) -> Problem:
