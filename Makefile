@@ -45,7 +45,7 @@ serve: $(VENV)/.installed-server ## install, then serve the default model with i
 # A process for each core, so one thread for each: more would only wait for each other. Compiled modules are
 # kept, since tests start hundreds of Pythons. Files in their own order end with small ones, all cores busy;
 # xdist's order, by the number of tests, ends with those of few and long ones.
-test: $(VENV)/.installed-tests chromium strace nginx nodejs npm ## all tests but the long ones
+test: $(VENV)/.installed-tests chromium strace nginx nodejs npm postgresql ## all tests but the long ones
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not long' \
 	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -53,7 +53,7 @@ test-long: export DIPTYCH_TOOLS := $(abspath $(TOOLS))
 test-long: $(TOOLS)/.installed container-tools test ## the long tests too, but for the campaigns
 	$(BIN)/python -m pytest -m 'long and not kills and not rollouts and not conformance and not api_conformance'
 
-kills: $(VENV)/.installed-tests strace ## campaign: the server killed at every point and at 200 random moments, backups killed at every step
+kills: $(VENV)/.installed-tests strace postgresql ## campaign: the server killed at every point and at 200 random moments, backups killed at every step
 	$(BIN)/python -m pytest -m kills
 
 rollouts: $(VENV)/.installed-tests ## campaign: versions that change under 64 clients and 50,000 requests, and under kills
@@ -211,6 +211,12 @@ nodejs:
 npm:
 	@command -v npm >/dev/null || echo 'tests of clients from npm are left out: they need npm' >&2
 .PHONY: npm
+
+postgresql:
+	@ls /usr/lib/postgresql/1[6-9]/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql-17 >/dev/null; } || \
+	  echo 'tests with PostgreSQL are left out: they need PostgreSQL 16 or newer' >&2
+.PHONY: postgresql
 
 pgvector:
 	@ls /usr/share/postgresql/*/extension/vector.control >/dev/null 2>&1 || { \

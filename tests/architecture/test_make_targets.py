@@ -21,6 +21,7 @@ HELPERS = {
     "nodejs",
     "npm",
     "pgvector",
+    "postgresql",
     "container-tools",
     "rootless-tools",
 }  # what targets need, and nobody asks for

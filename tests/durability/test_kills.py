@@ -6,6 +6,7 @@ Each kill is followed by a start on the same folder, whose content is checked be
 import random
 import signal
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -31,16 +32,17 @@ model_repo = model_repo_fixture({"precisions": {"fp32": "equal", "int8": "rounde
 class Story:
     """One data folder and its journal, through many starts and kills of the server."""
 
-    def __init__(self, warm: WarmServers, data_dir: Path) -> None:
+    def __init__(self, warm: WarmServers, data_dir: Path, *flags: str) -> None:
         self._warm = warm
         self._data_dir = data_dir
+        self._flags = (*FIXED, *flags)
         self._random = random.Random(SEED)
         self._n_lives = 0
         self.journal = Journal()
 
     def die_at_random(self) -> None:
         """Start the server, check its content, write, and kill it at a random moment."""
-        server = self._warm.start(self._data_dir, *FIXED)
+        server = self._warm.start(self._data_dir, *self._flags)
         url = self._ready(server)
         settle_all(url, self._data_dir, self.journal, COLLECTIONS, thorough=False)
         load = self._write(url)
@@ -56,7 +58,7 @@ class Story:
         The content is checked before by another server, so that only writes reach the failpoint.
         """
         self.check_content()
-        server = self._warm.start(self._data_dir, *FIXED, environment={VARIABLE: f"{point}:{n}"})
+        server = self._warm.start(self._data_dir, *self._flags, environment={VARIABLE: f"{point}:{n}"})
         url = server.url_when_ready()
         if url is not None:  # it may end while it starts
             load = self._write(url)
@@ -64,9 +66,20 @@ class Story:
             load.end()
         _assert_killed(server)
 
+    def write_beside(self, trouble: Callable[[], None], constants: Mapping[str, float]) -> None:
+        """Start the server and write, with trouble meanwhile that the server gets over by itself."""
+        server = self._warm.start(self._data_dir, *self._flags, constants=constants)
+        load = self._write(self._ready(server))
+        self._wait_for_answers(MOST_ANSWERS)
+        trouble()
+        self._wait_for_answers(MOST_ANSWERS)
+        load.end()
+        server.kill(signal.SIGTERM)
+        assert server.wait() == 0
+
     def check_content(self) -> None:
         """Check that all acknowledged content is there and that the server stops cleanly."""
-        server = self._warm.start(self._data_dir, *FIXED)
+        server = self._warm.start(self._data_dir, *self._flags)
         url = self._ready(server)
         settle_all(url, self._data_dir, self.journal, COLLECTIONS, thorough=True)
         rollouts = httpx.get(f"{url}/rollouts").json()["rollouts"]

@@ -12,6 +12,7 @@ from integration.job_parts import RunJobs, job_stories
 from integration.store_parts import Run, stories
 from support.fixtures import model_repo_fixture
 from support.image_host import ImageHost, image_host, write_certificate
+from support.postgres import Cluster, cluster
 
 model_repo = model_repo_fixture({})
 
@@ -54,3 +55,10 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageHost]:
     """Run an image host with a certificate of its own."""
     with image_host(*write_certificate(tmp_path_factory.mktemp("host"))) as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """Run a PostgreSQL server for all tests of this process."""
+    with cluster() as one:
+        yield one

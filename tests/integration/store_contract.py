@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from diptych.adapters.postgres.store import PostgresStore
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.labels import SqliteLabels
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
@@ -60,13 +62,28 @@ def sqlite(data_dir: Path) -> Ports:
     return Ports(store, SqliteLabels(store.threads), SqliteJobs(store.threads), SqliteRollouts(store.threads))
 
 
-@pytest.fixture(params=[sqlite])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
-    """Return what runs a story over one data folder, which it opens and closes each time."""
+def postgres(url: str, data_dir: Path) -> Ports:
+    """The implementation in a PostgreSQL database."""
+    store = PostgresStore(url, data_dir)
+    return Ports(store, SqliteLabels(store.threads), SqliteJobs(store.threads), SqliteRollouts(store.threads))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def opens(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Ports]:
+    """Return what opens one store, the same each time."""
+    if request.param == "sqlite":
+        return partial(sqlite, tmp_path)
+    url = request.getfixturevalue("postgres_cluster").url()
+    return partial(postgres, url, tmp_path)
+
+
+@pytest.fixture
+def run(opens: Callable[[], Ports]) -> Run:
+    """Return what runs a story over one store, which it opens and closes each time."""
 
     def run_story(story: Story) -> None:
         async def whole() -> None:
-            ports: Ports = request.param(tmp_path)
+            ports = opens()
             try:
                 await story(ports)
             finally:

@@ -189,6 +189,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default_factory=default_data_dir, description="folder of collections, images and jobs"
     )
+    store: SecretStr | None = Field(
+        None,
+        description="PostgreSQL database of collections, jobs and rollouts, as postgresql://USER@HOST/NAME; "
+        "originals stay in the data folder; if unset, all is in the data folder",
+    )
     cache_dir: Path = Field(
         default_factory=default_cache_dir,
         description="folder of files that can be rebuilt, such as TensorRT engines",
@@ -342,6 +347,13 @@ class Settings(BaseSettings):
             )
         return key
 
+    @field_validator("store")
+    @classmethod
+    def _require_url_of_postgres(cls, store: SecretStr | None) -> SecretStr | None:
+        if store is None or store.get_secret_value().startswith(("postgresql://", "postgres://")):
+            return store
+        raise ValueError("must be postgresql://USER@HOST/NAME; a password can come from ~/.pgpass")
+
     @field_validator("image_urls")
     @classmethod
     def _require_readable_hosts(cls, text: str) -> str:
@@ -377,6 +389,12 @@ class Settings(BaseSettings):
     def _require_both_files_of_tls(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("TLS needs both files: set DIPTYCH_TLS_CERT and DIPTYCH_TLS_KEY")
+        return self
+
+    @model_validator(mode="after")
+    def _require_own_store_to_be_read_only(self) -> Self:
+        if self.read_only and self.store is not None:
+            raise ValueError("a server with DIPTYCH_STORE cannot be read-only yet: leave one of both out")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from typing import Any
 from diptych.core.collections.metadata.facets import MAX_FIELDS, MAX_VALUE_CHARS, Field, FieldSummary
 from diptych.core.collections.metadata.filters import Compare, Exists, Filter
 from integration.store_contract import Ports, Run, row
+from integration.store_contract import opens as opens  # noqa: PLC0414 - a fixture
 from integration.store_contract import run as run  # noqa: PLC0414 - a fixture
 
 

@@ -6,6 +6,7 @@ from diptych.core.job import Job, JobItem, JobNote, JobOutcome
 from diptych.core.types import AddOutcome
 from diptych.errors import InvalidValue, NotFound, TooLarge
 from integration.store_contract import Ports, Run
+from integration.store_contract import opens as opens  # noqa: PLC0414 - a fixture
 from integration.store_contract import run as run  # noqa: PLC0414 - a fixture
 
 ITEMS = [

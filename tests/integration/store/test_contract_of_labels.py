@@ -7,6 +7,7 @@ import pytest
 from diptych.core.labels.label_set import Definition, Label, NewVerdict, Verdict
 from diptych.errors import Conflict, InvalidValue, NotFound, TooLarge
 from integration.store_contract import Ports, Run, row
+from integration.store_contract import opens as opens  # noqa: PLC0414 - a fixture
 from integration.store_contract import run as run  # noqa: PLC0414 - a fixture
 
 COLOURS = Definition((Label("red"), Label("blue", ("sea", "sky"))), min_score=0.25)

@@ -13,6 +13,7 @@ from diptych.core.job import Job, JobItem, JobNote, JobOutcome
 from diptych.core.types import AddOutcome, Sizes
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreError, TooLarge
 from integration.store_contract import DIM, REF, Ports, Run, row
+from integration.store_contract import opens as opens  # noqa: PLC0414 - a fixture
 from integration.store_contract import run as run  # noqa: PLC0414 - a fixture
 
 BELOW_2 = Compare(("n",), "lt", 2)

@@ -33,6 +33,15 @@ def test_loopback_needs_no_key(host: str) -> None:
     assert read_settings({"host": host}).host == host
 
 
+def test_store_is_a_url_that_no_error_shows() -> None:
+    with pytest.raises(ConfigError, match="postgresql://USER@HOST/NAME") as refused:
+        read_settings({"store": "mysql://u:s3cret@db/d"})
+    assert "s3cret" not in str(refused.value)
+    with pytest.raises(ConfigError, match="cannot be read-only"):
+        read_settings({"store": "postgresql://db/d", "read_only": True})
+    assert "s3cret" not in repr(read_settings({"store": "postgresql://u:s3cret@db/d"}))
+
+
 def test_other_hosts_need_a_key_or_insecure() -> None:
     with pytest.raises(ConfigError, match=r"DIPTYCH_API_KEY.*--insecure"):
         read_settings({"host": "0.0.0.0"})

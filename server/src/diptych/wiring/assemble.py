@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from diptych.adapters.bundle_upload import BundleUploads
 from diptych.adapters.files.image_files import ImageFiles
@@ -16,7 +17,6 @@ from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.labels import SqliteLabels
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
-from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
@@ -41,6 +41,9 @@ from diptych.wiring.tuning.planning import max_decoded_px, resize_threads, threa
 from diptych.wiring.version import OnStuck, build_version, health_of
 from diptych.wiring.version_loader import VersionLoader
 
+if TYPE_CHECKING:
+    from diptych.wiring.store import Store
+
 INSTALLED = (
     "the model repository is that of an installed package, which takes no versions: start the server with "
     "--model-repo and a folder of its own"
@@ -51,7 +54,7 @@ INSTALLED = (
 class OpenedFolder:
     """The open data folder, and the model repository. `support` says which versions cannot be served."""
 
-    store: SqliteStore
+    store: "Store"
     quota: Quota
     repository: ModelRepository
     support: MachineSupport

@@ -2,20 +2,19 @@
 
 import asyncio
 
-from diptych.adapters.backup.data_folder import refuse_lost_database, refuse_lost_images, require_database
 from diptych.adapters.backup.restore import refuse_unfinished
 from diptych.adapters.faiss.threads import use_one_blas_thread
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.kept_bundles import FOLDER, KeptBundles
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.model_bundles import ModelBundles
-from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.repository import ModelRepository
 from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.assemble import OpenedFolder, assemble
 from diptych.wiring.loading.version_choice import check_choice, support_of
+from diptych.wiring.store import open_store
 from diptych.wiring.version import OnStuck
 
 
@@ -52,11 +51,9 @@ def build(
     lock = (DataLock.shared if read_only else DataLock)(settings.data_dir)
     try:
         refuse_unfinished(settings.data_dir)
-        (require_database if read_only else refuse_lost_database)(settings.data_dir)
-        refuse_lost_images(settings.data_dir, read_only=read_only)
         use_one_blas_thread()
         quota = Quota(None if read_only else settings.max_data_bytes)  # counting takes a while
-        store = SqliteStore(settings.data_dir, quota, lock, read_only=read_only, checks_in_background=True)
+        store = open_store(settings, quota, lock)
     except BaseException:
         lock.close()
         raise

@@ -2,7 +2,9 @@
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from diptych.adapters.backup.folder import faults_of
@@ -36,9 +38,7 @@ def refuse_lost_database(data_dir: Path) -> None:
     with file_errors():
         if _has_images_table(data_dir / DATABASE):
             return
-        counts = {what: sum(1 for _ in data_dir.glob(pattern)) for what, pattern in _CONTENTS.items()}
-        left = [f"{what}: {n_files}" for what, n_files in counts.items() if n_files]
-        left += ["thumbnails"] if not left and (data_dir / "thumbnails").exists() else []
+        left = files_of_rows(data_dir)
         if size_of(data_dir / DATABASE) == 0 and size_of(data_dir / _LOG) > 0:
             left.append(_LOG)
     if left:
@@ -47,6 +47,14 @@ def refuse_lost_database(data_dir: Path) -> None:
             f"({', '.join(left)}): restore a backup with `diptych restore FOLDER --data-dir {data_dir} "
             "--replace`, or move everything out of the folder to start with an empty one"
         )
+
+
+def files_of_rows(data_dir: Path) -> list[str]:
+    """What is in a folder that only a database knows of, with numbers of files. Raises StoreError."""
+    with file_errors():
+        counts = {what: sum(1 for _ in data_dir.glob(pattern)) for what, pattern in _CONTENTS.items()}
+        left = [f"{what}: {n_files}" for what, n_files in counts.items() if n_files]
+        return left or (["thumbnails"] if (data_dir / "thumbnails").exists() else [])
 
 
 def require_database(data_dir: Path) -> None:
@@ -60,17 +68,22 @@ def require_database(data_dir: Path) -> None:
 
 
 def refuse_lost_images(data_dir: Path, *, read_only: bool = False) -> None:
+    """As `require_images`, for the database in the folder. `read_only`: no file is made next to it."""
+    require_images(data_dir, partial(_n_originals, data_dir, read_only=read_only))
+
+
+def require_images(data_dir: Path, count_originals: Callable[[], int]) -> None:
     """Raises CorruptStore if the database refers to originals and their folder is gone, as without its disk.
 
     Files in a new folder would be hidden once the disk is mounted. For an empty folder only a warning is
-    logged. With `read_only` SQLite makes no files next to the database.
+    logged.
     """
     folder = data_dir / "images"
     with file_errors():
         if any(data_dir.glob(_CONTENTS["images"])):
             return
         is_there = folder.exists()
-    n_files = _n_originals(data_dir, read_only=read_only)
+    n_files = count_originals()
     if n_files and not is_there:
         raise CorruptStore(
             f"the folder {folder} is not there, and the database knows of originals in it "

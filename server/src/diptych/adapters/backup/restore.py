@@ -7,6 +7,7 @@ from pathlib import Path
 
 from diptych.adapters.backup.folder import BackupFolder, digest_of, faults_of, require_apart
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
+from diptych.adapters.files.database_id import refuse_rows_elsewhere
 from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
 from diptych.adapters.files.index_files import FOLDER as INDEX_FOLDER
@@ -49,6 +50,7 @@ def restore(
         require_apart(data_dir, folder)
         if data_dir.exists() and not data_dir.is_dir():
             raise StoreError(f"{data_dir} is a file, not a data folder")
+        refuse_rows_elsewhere(data_dir)
         with closing(DataLock(data_dir)):
             if not replace and not (data_dir / UNFINISHED).exists():
                 _require_empty(data_dir)

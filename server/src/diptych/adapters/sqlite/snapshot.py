@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from diptych.adapters.files.database_id import refuse_rows_elsewhere
 from diptych.adapters.files.private_files import make_new
 from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.checksums import damaged_rows, damaged_vectors, vectors_of_no_change
@@ -176,6 +177,7 @@ class SqliteSnapshot:
 
 def _open(file: Path, *, immutable: bool) -> SqliteConnection:
     """Open a read-only connection and begin a read transaction."""
+    refuse_rows_elsewhere(file.parent)
     if not file.is_file():
         raise StoreError(f"{file.parent} is not a data folder: it has no {file.name}")
     if immutable:

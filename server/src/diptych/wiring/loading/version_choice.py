@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from diptych.adapters.files.database_id import DATABASE_ID
 from diptych.adapters.sqlite.store import DATABASE
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
@@ -94,5 +95,5 @@ def check_choice(settings: Settings) -> None:
 
     A data folder with a database remembers what it served, and has a copy of it.
     """
-    if not (settings.data_dir / DATABASE).exists():
+    if not any((settings.data_dir / name).exists() for name in (DATABASE, DATABASE_ID)):
         chosen_version(settings, support_of(settings))

@@ -16,7 +16,7 @@ Sign = Order | Literal["on"]
 _DAY_CHARS = 10  # of 2024-05-31
 _MARGIN = timedelta(days=2)  # by which two local times may differ at one instant
 # Whether a text that lies in the time of a bound holds, if it is a date.
-_INSIDE: dict[Sign, int] = {"lt": 0, "lte": 1, "gt": 0, "gte": 1, "on": 1}
+_INSIDE: dict[Sign, str] = {"lt": "FALSE", "lte": "TRUE", "gt": "FALSE", "gte": "TRUE", "on": "TRUE"}
 _OUTSIDE: dict[Sign, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
@@ -36,23 +36,31 @@ class DateTest:
 
     def to_sql(self, bind: Callable[[Any], str], value: str, python: str) -> str:
         """The branches of a CASE on the JSON type of `value`; `python` decides in its place."""
-        near = self._near(bind, value, python)
+        return f"WHEN 'text' THEN {self.holds(bind, value, python, is_plain_date)} ELSE 0"
+
+    def holds(
+        self, bind: Callable[[Any], str], value: str, python: str, is_plain: Callable[[str], str]
+    ) -> str:
+        """Whether it holds for the text `value`, in SQL of any database; `is_plain`: see `is_plain_date`."""
+        near = self._near(bind, value, python, is_plain)
         if near is None:
-            return f"WHEN 'text' THEN {python} ELSE 0"
+            return python
         # A text such as 2024 before 2024-01-01 in code point order, which may be the same time.
         shorter = [self.text[:n] for n in (4, 7, 10, 16, 19) if n < len(self.text)]
         coarse = f" WHEN {value} IN ({', '.join(map(bind, shorter))}) THEN {python}" if shorter else ""
-        far = "0" if self.sign == "on" else f"({value} {_OUTSIDE[self.sign]} {bind(self.text)})"
-        return f"WHEN 'text' THEN CASE {near}{coarse} ELSE {far} END ELSE 0"
+        far = "FALSE" if self.sign == "on" else f"({value} {_OUTSIDE[self.sign]} {bind(self.text)})"
+        return f"CASE {near}{coarse} ELSE {far} END"
 
-    def _near(self, bind: Callable[[Any], str], value: str, python: str) -> str | None:
+    def _near(
+        self, bind: Callable[[Any], str], value: str, python: str, is_plain: Callable[[str], str]
+    ) -> str | None:
         """The branch for texts near the bound; None if all of them may be near."""
         inside = _INSIDE[self.sign]
         if len(self.text) <= _DAY_CHARS:
             begins = f"WHEN substr({value}, 1, {len(self.text)}) = {bind(self.text)}"
             if self.sign in {"lt", "gte"}:  # code point order says the same
                 return f"{begins} THEN {inside}"
-            return f"{begins} THEN iif({is_plain_date(value)}, {inside}, {python})"
+            return f"{begins} THEN CASE WHEN {is_plain(value)} THEN {inside} ELSE {python} END"
         margin = timedelta(0) if self.bound.offset is None else _MARGIN
         try:
             first = _day(self.bound.start) - margin

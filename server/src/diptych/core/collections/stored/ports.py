@@ -383,7 +383,9 @@ class VectorRows(Protocol):
         ...
 
     async def forget(self, c: int, limit: int, *, keep: Sequence[str] = ()) -> int:
-        """Delete at most `limit` embeddings of identities that are neither current nor previous.
+        """Delete embeddings of identities that are neither current nor previous.
+
+        At most `limit` of them, unless all of one identity are as quick.
 
         Those of `keep` are kept too, which are being filled. Returns how many were deleted; 0 when none is
         left, or no collection has the number.

@@ -1,0 +1,74 @@
+"""The store of collections, images and embeddings in a PostgreSQL database."""
+
+import asyncio
+from pathlib import Path
+
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.database_id import database_id
+from diptych.adapters.postgres.threads import PostgresThreads
+from diptych.adapters.postgres.vector_rows import PostgresVectorRows
+from diptych.adapters.sqlite.catalogue import SqliteCatalogue
+from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
+from diptych.adapters.sqlite.row_reader import SqliteRows
+from diptych.adapters.sqlite.row_writer import SqliteRowWriter
+from diptych.adapters.sqlite.word_rows import SqliteWords
+
+
+class PostgresStore:
+    """Satisfies `core.collections.stored.ports.Records`. Holds the locks of the data folder and the database.
+
+    The data folder has the originals, and names the database by an id.
+    """
+
+    def __init__(
+        self, url: str, data_dir: Path, lock: DataLock | None = None, *, is_used: bool = False
+    ) -> None:
+        """Open the store, blocking. `is_used`: the data folder has files that a database must know of.
+
+        Raises DataDirLocked naming the holder, StoreUnavailable, StoreError, CorruptStore, ConfigError.
+        """
+        self._lock = lock or DataLock(data_dir)
+        try:
+            self._threads = PostgresThreads(url, database_id(data_dir), is_used=is_used)
+        except BaseException:
+            self._lock.close()
+            raise
+        filters = FilterCache()  # cleared by all changes of images but pure additions
+        self.catalogue = SqliteCatalogue(self._threads, filters.clear)
+        self.rows = self.filtered = SqliteRows(self._threads, filters)
+        self.words = SqliteWords(self._threads, filters)
+        self.writer = SqliteRowWriter(self._threads, filters.clear)
+        self.vectors = PostgresVectorRows(self._threads)
+
+    @property
+    def threads(self) -> PostgresThreads:
+        """The threads, for other stores in the same database."""
+        return self._threads
+
+    def n_originals_now(self) -> int:
+        """The number of image files that rows refer to. Blocking."""
+        query = "SELECT count(DISTINCT sha256) FROM images WHERE kept = 1"
+        return int(self._threads.read_now(lambda db: db.execute(query).fetchone()[0]))
+
+    async def require_sound(self) -> None:
+        """Nothing: PostgreSQL checks its own pages."""
+
+    def require_sound_now(self) -> None:
+        """As `require_sound`."""
+
+    async def require_writable(self) -> None:
+        """Raise StoreUnavailable, StoreReadOnly while writes fail."""
+        await asyncio.to_thread(self._threads.require_writable)
+
+    async def n_bytes(self) -> int:
+        """The bytes of the tables with their indexes."""
+        return await asyncio.to_thread(self._threads.n_bytes)
+
+    async def close(self) -> None:
+        """Finish running work and give the locks back."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """As `close`, but blocking."""
+        self._threads.close()
+        self._lock.close()

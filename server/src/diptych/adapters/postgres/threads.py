@@ -1,0 +1,291 @@
+"""Runs work on PostgreSQL outside the event loop: one writer, several readers, and one for long scans."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from secrets import token_hex
+from socket import gethostname
+
+import psycopg
+
+from diptych.adapters.postgres import vector_tables
+from diptych.adapters.postgres.connection import PostgresConnection, connect, described
+from diptych.adapters.postgres.dialect import PostgresDialect
+from diptych.adapters.postgres.errors import (
+    LOG,
+    is_passing,
+    postgres_errors_translated,
+    reason_of,
+    translated,
+)
+from diptych.adapters.postgres.schema import prepare
+from diptych.adapters.sql.connection import AnyStep, Result, Work
+from diptych.errors import DataDirLocked, StoreReadOnly, StoreUnavailable
+from diptych.failpoints import around
+
+N_READERS = 4
+RETRY_S = 8.0  # of an outage: calls wait that long, later ones fail at once until it is over
+PAUSE_S = 0.1  # between two attempts
+LOCK_WAIT_S = 5.0  # the connection of a killed server may live that long
+_LOCK = "SELECT pg_try_advisory_lock(hashtext('diptych'), hashtext(current_schema()))"
+_HOLDER = (
+    "SELECT application_name, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+    " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE locktype = 'advisory' AND granted"
+    " AND a.datname = current_database() AND l.database = a.datid"
+    " AND classid::bigint = hashtext('diptych')::bigint & 4294967295"
+    " AND objid::bigint = hashtext(current_schema())::bigint & 4294967295"
+)
+_BYTES = (
+    "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
+    " WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+)
+
+
+class PostgresThreads:
+    """Satisfies `adapters.sql.connection.Threads`.
+
+    The connection that writes also holds the lock of the database, so that a server which lost the lock
+    cannot write. Work is a function of the database, and may run more than once. Every transaction that
+    writes leaves its id in the table `last_write`: the next one sees whether a COMMIT without an answer took
+    place, whether another server has written, and whether the database has lost what was acknowledged.
+    """
+
+    def __init__(self, url: str, folder: str, *, is_used: bool = False) -> None:
+        """Connect, take the lock, and make or convert the tables, blocking.
+
+        `folder`, `is_used`: see `prepare`. Raises DataDirLocked naming the holder, StoreUnavailable,
+        StoreError, ConfigError, CorruptStore.
+        """
+        self._url, self._server = url, token_hex(16)
+        self._application_name = f"diptych {gethostname()[:30]} {os.getpid()}"
+        self._dialect = PostgresDialect()
+        self._connections = set[PostgresConnection]()
+        self._local = threading.local()
+        self._down_since: float | None = None
+        self._last_id, self._is_closing = "", False
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
+        self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
+        self._scanner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-scan")
+        try:
+            self._writer.submit(self._begin, folder, is_used=is_used).result()
+        except BaseException:
+            self.close()
+            raise
+
+    async def write(
+        self,
+        work: Work[Result],
+        *,
+        step: AnyStep = "commit",
+        makes_room: bool = False,
+        then: Callable[[], None] = lambda: None,
+    ) -> Result:
+        """Run `work` in one transaction: durable when this returns, rolled back when it raises.
+
+        `then` is called after the transaction has ended, even if the caller is cancelled. `makes_room` is of
+        no use here: the disk of the database is not ours.
+        """
+
+        def transact() -> Result:
+            try:
+                return self._transact(work, step)
+            finally:
+                then()
+
+        return await asyncio.get_running_loop().run_in_executor(self._writer, transact)
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Run `work` in a read-only transaction. All of its statements see the same commit."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
+
+    async def scan(self, work: Work[Result]) -> Result:
+        """As `read`, for work that may take a second: one at a time, so that it never keeps readers busy."""
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, self._query, work)
+
+    def read_now(self, work: Work[Result]) -> Result:
+        """As `read`, but blocking."""
+        return self._readers.submit(self._query, work).result()
+
+    def require_writable(self) -> None:
+        """Raise StoreUnavailable while the database is out of reach or used by another server, StoreReadOnly
+        for a standby. Blocking.
+        """
+        query = "SELECT server, pg_is_in_recovery() FROM last_write"
+        ask = partial(self._query, lambda db: db.execute(query).fetchone(), waits=False)
+        server, is_standby = self._readers.submit(ask).result()
+        self._require_own(server)
+        if is_standby:
+            raise StoreReadOnly("the database takes no writes, as a standby does")
+
+    def n_bytes(self) -> int:
+        """The bytes of the tables with their indexes. Blocking."""
+        return int(self.read_now(lambda db: db.execute(_BYTES).fetchone()[0]))
+
+    def close(self) -> None:
+        """Finish submitted work, then close the connections, which gives the lock back. Blocking."""
+        self._is_closing = True
+        for executor in (self._writer, self._readers, self._scanner):
+            executor.shutdown()
+        for db in self._connections:
+            db.raw.close()
+
+    def _begin(self, folder: str, *, is_used: bool) -> None:
+        """Take the database over. Runs in the thread of the writer."""
+        try:
+            db = self._open()
+        except psycopg.Error as error:
+            raise StoreUnavailable(
+                f"the database {described(self._url)} cannot be reached: {reason_of(error)}"
+            ) from error
+        try:
+            self._lock(db)
+            with postgres_errors_translated(), db.raw.transaction():
+                prepare(db, folder, is_used=is_used)
+                db.execute("UPDATE last_write SET server = ?, id = ?", (self._server, self._last_id))
+        except BaseException:
+            self._forget(db)
+            raise
+        self._local.db = db
+
+    def _transact(self, work: Work[Result], step: AnyStep) -> Result:
+        id, in_doubt = token_hex(16), list[Result]()
+        while True:
+            db: PostgresConnection | None = None
+            try:
+                db = self._connection(writes=True)
+                db.execute("BEGIN")
+                if self._is_committed(db, id, in_doubt=bool(in_doubt)):
+                    db.execute("ROLLBACK")
+                    return in_doubt[0]
+                in_doubt.clear()
+                result = work(db)
+                vector_tables.flush(db)
+                db.execute("UPDATE last_write SET id = ?", (id,))
+                in_doubt[:] = [result]
+                with around(step):
+                    db.execute("COMMIT")
+                self._last_id, self._down_since = id, None
+                return result
+            except psycopg.Error as error:
+                self._leave(db, error, in_doubt=bool(in_doubt))
+            except BaseException:
+                self._roll_back(db)
+                raise
+
+    def _is_committed(self, db: PostgresConnection, id: str, *, in_doubt: bool) -> bool:
+        """Whether the transaction of this id, whose COMMIT had no answer, took place.
+
+        Waits for it if it still runs: it has locked the row. Raises StoreUnavailable if the database is
+        another one than this server knows: what it holds in memory would be wrong.
+        """
+        found = db.execute("SELECT id, server FROM last_write FOR UPDATE").fetchone()
+        last_id, server = found or ("", "")
+        self._require_own(server)
+        if in_doubt and last_id == id:
+            self._last_id = id
+            return True
+        if last_id != self._last_id:
+            raise StoreUnavailable(
+                "the database has lost writes that were acknowledged, as a standby that lagged: "
+                "restart the server to go on with what is left"
+            )
+        return False
+
+    def _query(self, work: Work[Result], *, waits: bool = True) -> Result:
+        while True:
+            db: PostgresConnection | None = None
+            try:
+                db = self._connection(writes=False)
+                db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                result = work(db)
+                db.execute("ROLLBACK")
+                self._down_since = None
+                return result
+            except psycopg.Error as error:
+                self._leave(db, error, waits=waits)
+            except BaseException:
+                self._roll_back(db)
+                raise
+
+    def _connection(self, *, writes: bool) -> PostgresConnection:
+        """The connection of this thread; another one if that is gone."""
+        db: PostgresConnection | None = getattr(self._local, "db", None)
+        if db is None:
+            db = self._open()
+            try:
+                if writes:
+                    self._lock(db)
+            except BaseException:
+                self._forget(db)
+                raise
+            self._local.db = db
+        return db
+
+    def _open(self) -> PostgresConnection:
+        db = connect(self._url, self._application_name, self._dialect)
+        self._connections.add(db)
+        return db
+
+    def _lock(self, db: PostgresConnection) -> None:
+        """Take the lock of the database. Raises DataDirLocked naming the holder."""
+        until = time.monotonic() + LOCK_WAIT_S
+        while not (db.execute(_LOCK).fetchone() or (False,))[0]:
+            if time.monotonic() > until:
+                holder = db.execute(_HOLDER).fetchone() or ("unknown", "unknown")
+                raise DataDirLocked(
+                    f"the database {described(self._url)} is in use by another server "
+                    f"({holder[0]}, since {holder[1]} UTC): one server at a time can use it"
+                )
+            time.sleep(PAUSE_S)
+
+    def _leave(
+        self,
+        db: PostgresConnection | None,
+        error: psycopg.Error,
+        *,
+        waits: bool = True,
+        in_doubt: bool = False,
+    ) -> None:
+        """Give a failed transaction up; return if it is to be tried again. Raises our error otherwise.
+
+        With `waits` it is tried again until an outage has lasted RETRY_S; `in_doubt` until the database says
+        whether the COMMIT took place: rows that are stored and not in the index would not be found.
+        """
+        self._roll_back(db)
+        if is_passing(error):
+            now = time.monotonic()
+            if self._down_since is None:
+                self._down_since = now
+                LOG.warning("the database %s failed: %s", described(self._url), reason_of(error))
+            if (waits and now - self._down_since < RETRY_S) or (in_doubt and not self._is_closing):
+                time.sleep(PAUSE_S)
+                return
+            if db is not None and db not in self._connections:  # it was gone: another one is the first try
+                return
+        raise translated(error) from error
+
+    def _roll_back(self, db: PostgresConnection | None) -> None:
+        """End a transaction that failed, and forget a connection that is broken."""
+        if db is None:
+            return
+        db.tables.clear()  # those that it made are gone
+        db.vectors.clear()
+        with suppress(psycopg.Error):
+            db.execute("ROLLBACK")
+        if db.raw.closed or db.raw.broken:
+            self._forget(db)
+            self._local.db = None
+
+    def _forget(self, db: PostgresConnection) -> None:
+        db.raw.close()
+        self._connections.discard(db)
+
+    def _require_own(self, server: str) -> None:
+        """Raise StoreUnavailable if another server has taken the database over."""
+        if server != self._server:
+            raise StoreUnavailable("another server has used the database meanwhile: restart this one")

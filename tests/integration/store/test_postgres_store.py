@@ -1,0 +1,309 @@
+"""The store in PostgreSQL: whose database it is, what is tried again, and what is never acknowledged."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from diptych.adapters.backup.data_folder import DataFolder
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.database_id import DATABASE_ID
+from diptych.adapters.files.quota import Quota
+from diptych.adapters.postgres import threads
+from diptych.adapters.postgres.connection import PostgresConnection
+from diptych.adapters.postgres.store import PostgresStore
+from diptych.adapters.postgres.threads import PostgresThreads
+from diptych.adapters.sqlite.schema import VERSION
+from diptych.adapters.sqlite.store import SqliteStore
+from diptych.errors import ConfigError, CorruptStore, DataDirLocked, StoreError, StoreUnavailable
+from diptych.settings import Settings
+from diptych.wiring.store import open_store
+from integration.store_contract import REF, row
+from support.postgres import Cluster
+
+FOLDER = "the folder"
+WITHOUT_DRAWN = 13  # the schema before verdicts said whether their picture was drawn
+ADD = "INSERT INTO identities (identity) VALUES (?)"
+END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'diptych%'"
+
+
+@pytest.fixture
+def url(postgres_cluster: Cluster) -> str:
+    return postgres_cluster.url()
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[PostgresThreads]:
+    with closing(PostgresThreads(url, FOLDER)) as one:
+        yield one
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
+
+
+async def names(opened: PostgresThreads) -> list[str]:
+    query = "SELECT identity FROM identities ORDER BY number"
+    return [name for (name,) in await opened.read(lambda db: db.execute(query).fetchall())]
+
+
+def adds(name: str) -> Callable[[PostgresConnection], None]:
+    def work(db: PostgresConnection) -> None:
+        db.execute(ADD, (name,))
+
+    return work
+
+
+def test_second_server_is_refused_and_the_first_one_named(
+    url: str, opened: PostgresThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "LOCK_WAIT_S", 0.1)
+    secret = url.replace("@", ":s3cret@")
+    with pytest.raises(
+        DataDirLocked, match=r"the database postgres on /tmp/pg.* is in use by another server \(diptych "
+    ) as refused:
+        PostgresThreads(secret, FOLDER)
+    assert "s3cret" not in str(refused.value)
+    opened.close()
+    PostgresThreads(url, FOLDER).close()
+
+
+def test_start_without_a_database_says_which_one_and_why(tmp_path: Path) -> None:
+    with pytest.raises(
+        StoreUnavailable, match=f"the database d on {tmp_path} cannot be reached: "
+    ) as refused:
+        PostgresThreads(f"postgresql://u:s3cret@/d?host={tmp_path}", FOLDER)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_tables_of_an_earlier_release_are_converted_and_those_of_a_later_one_refused(url: str) -> None:
+    PostgresThreads(url, FOLDER).close()
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("ALTER TABLE verdicts DROP COLUMN drawn")
+        db.execute("ALTER TABLE rollouts DROP COLUMN despite_labels")
+        db.execute("UPDATE schema_version SET version = %s", (WITHOUT_DRAWN,))
+        PostgresThreads(url, FOLDER).close()
+        query = "SELECT version FROM schema_version ORDER BY version"
+        assert [version for (version,) in db.execute(query)] == [WITHOUT_DRAWN, VERSION]
+        assert db.execute("SELECT drawn FROM verdicts").fetchall() == []
+        assert db.execute("SELECT despite_labels FROM rollouts").fetchall() == []
+        db.execute("INSERT INTO schema_version VALUES (%s, '')", (VERSION + 1,))
+    with pytest.raises(StoreError, match=f"schema {VERSION + 1}, this version knows up to {VERSION}"):
+        PostgresThreads(url, FOLDER)
+
+
+def test_database_and_folder_know_each_other(url: str, postgres_cluster: Cluster, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    PostgresStore(url, first).close_now()
+    with pytest.raises(ConfigError, match="do not belong together"):
+        PostgresStore(url, second)
+    with pytest.raises(CorruptStore, match="the database is empty"):
+        PostgresStore(postgres_cluster.url(), first, is_used=True)
+    PostgresStore(url, first, is_used=True).close_now()
+
+
+def test_no_folder_is_served_with_another_store_than_its_own(url: str, tmp_path: Path) -> None:
+    own, elsewhere = tmp_path / "own", tmp_path / "elsewhere"
+    SqliteStore(own).close_now()
+    settings = Settings(store=url, data_dir=own)  # type: ignore[arg-type]
+    with (
+        closing(DataLock(own)) as lock,
+        pytest.raises(ConfigError, match=r"a database of its own, diptych.sqlite3"),
+    ):
+        open_store(settings, Quota(), lock)
+    PostgresStore(url, elsewhere).close_now()
+    with closing(DataLock(elsewhere)) as lock, pytest.raises(ConfigError, match="DIPTYCH_STORE"):
+        open_store(Settings(data_dir=elsewhere), Quota(), lock)
+    with pytest.raises(ConfigError, match="are in PostgreSQL"):
+        DataFolder(elsewhere).snapshot()
+    assert (elsewhere / DATABASE_ID).exists()
+
+
+def test_work_whose_connection_is_lost_before_the_commit_is_done_again(
+    opened: PostgresThreads, postgres_cluster: Cluster
+) -> None:
+    n_runs = 0
+
+    def work(db: PostgresConnection) -> int:
+        nonlocal n_runs
+        n_runs += 1
+        db.execute(ADD, ("a",))
+        if n_runs == 1:
+            postgres_cluster.execute(END_ALL)
+        return n_runs
+
+    async def story() -> None:
+        assert await opened.write(work) == 2
+        assert await names(opened) == ["a"]
+        postgres_cluster.execute(END_ALL)  # readers too
+        assert await names(opened) == ["a"]
+
+    run(story())
+
+
+@pytest.mark.parametrize(("takes_place", "expected_runs"), [(True, 1), (False, 2)])
+def test_commit_without_an_answer_is_found_out(
+    opened: PostgresThreads, monkeypatch: pytest.MonkeyPatch, takes_place: bool, expected_runs: int
+) -> None:
+    """However long the outage lasts: a row that is stored and not in the index would not be found."""
+    monkeypatch.setattr(threads, "RETRY_S", 0.0)
+    n_runs = 0
+
+    def work(db: PostgresConnection) -> int:
+        nonlocal n_runs
+        n_runs += 1
+        db.execute(ADD, (f"run {n_runs}",))
+        if n_runs == 1:
+            execute = db.execute
+
+            def lost(statement: str, parameters: Any = ()) -> Any:
+                if statement == "COMMIT":
+                    if takes_place:
+                        execute(statement)
+                    db.raw.close()
+                    raise psycopg.OperationalError("the connection was lost")
+                return execute(statement, parameters)
+
+            db.execute = lost  # type: ignore[method-assign]
+        return n_runs
+
+    async def story() -> None:
+        assert await opened.write(work) == expected_runs
+        assert await names(opened) == [f"run {expected_runs}"]
+        await opened.write(adds("next"))
+        assert await names(opened) == [f"run {expected_runs}", "next"]
+
+    run(story())
+
+
+def test_server_that_lost_the_lock_to_another_one_writes_no_more(
+    url: str, opened: PostgresThreads, postgres_cluster: Cluster
+) -> None:
+    async def story() -> None:
+        await opened.write(adds("a"))
+        postgres_cluster.execute(END_ALL)
+        with closing(PostgresThreads(url, FOLDER)) as other:
+            await other.write(adds("b"))
+        with pytest.raises(StoreUnavailable, match="another server has used the database"):
+            await opened.write(adds("c"))
+        with pytest.raises(StoreUnavailable, match="another server has used the database"):
+            opened.require_writable()
+        assert await names(opened) == ["a", "b"]
+
+    run(story())
+
+
+def test_database_that_lost_acknowledged_writes_takes_no_more(url: str, opened: PostgresThreads) -> None:
+    """As a standby that lagged when it took over."""
+
+    async def story() -> None:
+        await opened.write(adds("a"))
+        (before,) = await opened.read(lambda db: db.execute("SELECT id FROM last_write").fetchone())
+        await opened.write(adds("b"))
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute("UPDATE last_write SET id = %s", (before,))
+        with pytest.raises(StoreUnavailable, match="has lost writes that were acknowledged"):
+            await opened.write(adds("c"))
+
+    run(story())
+
+
+def test_outage_is_waited_for_and_then_told_at_once(
+    opened: PostgresThreads, postgres_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        await opened.write(adds("a"))
+        assert await names(opened) == ["a"]
+        postgres_cluster.stop()
+        waiting = asyncio.gather(opened.write(adds("b")), names(opened))
+        try:
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                opened.require_writable()
+        finally:
+            postgres_cluster.start()
+        await waiting
+        assert await names(opened) == ["a", "b"]
+        opened.require_writable()
+        monkeypatch.setattr(threads, "RETRY_S", 0.0)
+        postgres_cluster.stop()
+        try:
+            for refused in (opened.write(adds("c")), names(opened)):
+                with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                    await refused
+        finally:
+            postgres_cluster.start()
+        await opened.write(adds("d"))
+        assert await names(opened) == ["a", "b", "d"]
+
+    run(story())
+
+
+def test_folder_without_its_originals_is_refused(url: str, tmp_path: Path) -> None:
+    async def fill() -> None:
+        store = PostgresStore(url, tmp_path)
+        c = (await store.catalogue.create("c", "original", "one", REF)).number
+        await store.writer.put(c, [row("a")], identity="one", replace=False)
+        await store.close()
+
+    run(fill())
+    settings = Settings(store=url, data_dir=tmp_path)  # type: ignore[arg-type]
+    with closing(DataLock(tmp_path)) as lock, pytest.raises(CorruptStore, match="knows of originals"):
+        open_store(settings, Quota(), lock)
+
+
+def test_without_psycopg_the_start_says_what_to_install(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    settings = Settings(store=url, data_dir=tmp_path)  # type: ignore[arg-type]
+    with closing(DataLock(tmp_path)) as lock, pytest.raises(ConfigError, match=r"server\[postgres\]"):
+        open_store(settings, Quota(), lock)
+
+
+def test_each_collection_and_identity_has_a_table_of_vectors_as_long_as_it_is_needed(
+    url: str, postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    schema = url.rpartition("%3D")[2]
+
+    def tables() -> set[str]:
+        query = f"SELECT tablename FROM pg_tables WHERE schemaname = '{schema}' AND tablename ~ '_[0-9]'"
+        return {name for (name,) in postgres_cluster.execute(query)}
+
+    def storage(table: str) -> str:
+        relation = f"attrelid = '{schema}.{table}'::regclass"
+        query = f"SELECT attstorage FROM pg_attribute WHERE {relation} AND attname = 'embedding'"
+        ((found,),) = postgres_cluster.execute(query)
+        return str(found)
+
+    async def story() -> None:
+        store = PostgresStore(url, tmp_path)
+        try:
+            c = (await store.catalogue.create("c", "original", "one", REF)).number
+            written = await store.writer.put(c, [row("a")], identity="one", replace=False)
+            (key,) = [one.key for one in written.results]
+            long = np.ones((1, 2_048), np.float32)
+            await store.vectors.put(c, [key], long, "two")
+            assert tables() == {"words_1", "vectors_1_1", "vectors_1_2"}
+            assert (storage("vectors_1_1"), storage("vectors_1_2")) == ("p", "e")
+            found = await store.vectors.find(c, "a", "two")
+            assert found is not None
+            assert np.array_equal(found, long[0])
+            assert (await store.vectors.forget(c, 9, keep=["two"]), await store.vectors.forget(c, 9)) == (
+                0,
+                1,
+            )
+            assert tables() == {"words_1", "vectors_1_1"}
+            await store.vectors.put(c, [key], long, "two")  # it is made again
+            await store.catalogue.drop(c)
+            await store.catalogue.clear(c, 9)
+            assert tables() == set()
+        finally:
+            await store.close()
+
+    run(story())
