@@ -202,8 +202,8 @@ def _verdict(labels: str, by: str, at: str, sha256: str, *more: Any) -> Verdict:
 def _store(db: Connection, set_number: int, verdict: Verdict) -> None:
     db.execute(
         f"INSERT INTO verdicts (label_set, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (label_set, sha256) DO UPDATE SET labels = excluded.labels, given_by = excluded.given_by,"
-        " given_at = excluded.given_at, before = excluded.before",
+        " ON CONFLICT (label_set, sha256) DO UPDATE SET labels = excluded.labels,"
+        " given_by = excluded.given_by, given_at = excluded.given_at, before = excluded.before",
         # Whether it was drawn is known from the first verdict alone.
         (
             set_number,
