@@ -48,13 +48,22 @@ def test_the_better_rate_of_the_first_folds_is_chosen_and_then_its_steps():
     assert (chosen.rate, chosen.steps) == (low, 20)
 
 
-def test_ties_go_to_the_smaller_weight_and_to_fewer_steps():
+def test_ties_go_to_the_smaller_weight_and_to_more_steps():
     low = RATES[0]
     found = scores({(low, 40, 0.5): {1, 2}, (low, 20, 0.5): {1, 2}, (low, 40, 0.75): {3, 4}})
 
     chosen = best_training(found)
 
-    assert (chosen.alpha, chosen.steps) == (0.5, 20)
+    assert (chosen.alpha, chosen.steps) == (0.5, 40)
+
+
+def test_pictures_that_are_right_among_all_labels_count_in_addition():
+    own = (0, 0, 0, 1)
+    tried = [Trial(0.5, own, (1, 1, 1, 1), 1e-4, 20), Trial(0.5, own, (0, 0, 1, 1), 1e-4, 40)]
+
+    chosen = Trials(tried).choose(np.ones(4, dtype=bool), np.ones(4, dtype=bool))
+
+    assert chosen.steps == 40
 
 
 def test_the_pictures_of_all_folds_tell_what_the_published_model_gains():

@@ -44,9 +44,9 @@ class FoldScores(Frozen):
         """The models of one rate, number of steps and weight as one trial on the pictures of all folds."""
         found = {(one.rate, one.steps, one.alpha, one.fold): one for one in self.scores}
         trials = []
-        for rate, steps, alpha in sorted(
-            {key[:3] for key in found}, key=lambda key: (key[2], key[1], key[0])
-        ):
+        # The most cautious first: the rate of a training comes down by its last steps, which lose least.
+        tried = sorted({key[:3] for key in found}, key=lambda key: (key[2], -key[1], key[0]))
+        for rate, steps, alpha in tried:
             alone: list[int] = []
             among_all: list[int] = []
             for fold, size in sorted(self.sizes.items()):
@@ -82,11 +82,12 @@ class Trials:
 
     def __init__(self, tried: Sequence[Trial], old: Trial | None = None) -> None:
         self.tried, self._old = list(tried), old
-        ranks = np.array([one.ranks for one in self.tried], dtype=np.int64)  # (T, N)
-        self._known, self._hits = ranks != UNKNOWN, ranks == 0
+        self._known = np.array([one.ranks for one in self.tried], dtype=np.int64) != UNKNOWN  # (T, N)
+        self._hits = np.array([_hits(one) for one in self.tried])
 
     def choose(self, pictures: Mask, needed: Mask) -> Trial:
-        """The trial with the most hits on these pictures, of those that know all `needed` ones.
+        """The trial with the most hits on these pictures, of those that know all `needed` ones. A hit among
+        all labels counts in addition to one among the user's.
 
         First the rate, by pictures that all of them know; then the rest, by those that this rate knows.
         """
@@ -98,12 +99,9 @@ class Trials:
         of_rate = [row for row in able if self.tried[row].rate == rate]
         common = self._common(of_rate, pictures)
         best = self._best(of_rate, pictures)
-        if self._old is not None:
-            n_old = sum(
-                rank == 0 for rank, is_common in zip(self._old.ranks, common, strict=True) if is_common
-            )
-            if n_old >= self._hits[best][common].sum():
-                return self._old
+        n_right = self._hits[best][common].sum()
+        if self._old is not None and _hits(self._old)[common].sum() >= n_right:
+            return self._old
         return self.tried[best]
 
     def _common(self, rows: Sequence[int], pictures: Mask) -> Mask:
@@ -134,8 +132,15 @@ class Trials:
         return alphas[(len(alphas) - 1) // 2]
 
 
+def _hits(trial: Trial) -> NDArray[np.int64]:
+    """(N,): in how many of both sets of labels each picture is right."""
+    ranks = np.array([trial.ranks, trial.ranks_among_all], dtype=np.int64)
+    hits: NDArray[np.int64] = (ranks == 0).sum(axis=0)
+    return hits
+
+
 def best_training(scores: FoldScores) -> Trial:
-    """The rate and the steps that are right most often so far."""
+    """The rate and the steps that are right most often so far, among the user's labels and among all."""
     trials = Trials(scores.trials())
     n = sum(scores.sizes.values())
     return trials.choose(np.ones(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_))
