@@ -35,8 +35,8 @@ RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/diptych \
 # The default model, so that the image serves without a mount; no version that was trained locally. Everybody can read it
 # and nobody can write it, whatever the modes of the checkout, whose files only the owner can read under a umask of 077.
 FROM ${BASE} AS model
-COPY model_repo/everyday/1 /model_repo/everyday/1
-COPY model_repo/everyday/1.calibration.npz /model_repo/everyday/
+COPY model_repo/everyday/2 /model_repo/everyday/2
+COPY model_repo/everyday/2.calibration.npz /model_repo/everyday/
 RUN chmod -R u=rwX,go=rX /model_repo
 
 # The layers of the targets come on top, in the order of how seldom they change: packages, the model, our code.

@@ -141,7 +141,7 @@ def test_wheels_serve_the_default_model_with_its_gallery_outside_the_repository(
 ) -> None:
     with served(environment, tmp_path) as (url, log_file):
         ready = next(line for line in log_lines(log_file) if line["message"] == "ready")
-        assert (ready["model"], ready["version"]) == ("everyday", 1)
+        assert (ready["model"], ready["version"]) == ("everyday", 2)
         with httpx.Client(base_url=url, timeout=60) as client:
             found = client.get("/search", params={"q": "panda", "collection": "gallery", "k": 3})
             assert "panda" in found.json()["hits"][0]["id"]

@@ -38,7 +38,7 @@ class VersionRef:
 
     @property
     def exact(self) -> str:
-        """The version with its content, such as "everyday/1 (3fa1c0de)", where two may have one number."""
+        """The version with its content, such as "everyday/2 (3fa1c0de)", where two may have one number."""
         return f"{self} ({self.bundle[:8]})"
 
 
