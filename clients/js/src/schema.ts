@@ -5083,7 +5083,8 @@ export interface components {
          * ThresholdResponse
          * @description The least score of a label of an image.
          *
-         *     `fitted_on`: drawn pictures to which it was fitted; 0: it was not, and `precision` is null.
+         *     `fitted_on`: drawn pictures to which it was fitted; 0: it was not, and `precision` is null. That is null,
+         *     too, where no score reaches the precision: `min_score` is above all scores then, and no image has a label.
          */
         ThresholdResponse: {
             /** Fitted On */

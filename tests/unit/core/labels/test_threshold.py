@@ -5,7 +5,7 @@ import pytest
 
 from diptych.core.labels.agreement import Share
 from diptych.core.labels.assigned import Assigned
-from diptych.core.labels.threshold import MIN_DRAWN, Threshold, fitted
+from diptych.core.labels.threshold import MIN_DRAWN, UNREACHED, Threshold, fitted
 
 
 def given(scores: list[float]) -> Assigned:
@@ -56,3 +56,21 @@ def test_nearest_threshold_is_taken_where_none_reaches_the_precision() -> None:
     are_right = [False] * 14 + [True, True, True, True, True, False]
     found = fitted(given(scores), said(are_right), 0.95, 0.0)
     assert (found.min_score, found.right) == (pytest.approx(1.5), Share(6, 5))
+
+
+@pytest.mark.parametrize(
+    "are_right",
+    [[False] * 20, [True] * 5 + [False] * 15, [True] * 19 + [False]],
+    ids=["nothing is right", "only the lowest", "all but the best"],
+)
+def test_no_label_is_given_where_only_giving_all_of_them_comes_near(are_right: list[bool]) -> None:
+    scores = [0.05 * i for i in range(20)]
+    found = fitted(given(scores), said(are_right), 0.96, 0.0)
+    assert found == Threshold(UNREACHED, 20, Share(0, 0))
+    assert given([1.0]).above(found.min_score, many=True).labels.size == 0
+
+
+def test_of_thresholds_that_come_equally_near_the_highest_is_taken() -> None:
+    are_right = [False] * 16 + [True, False, True, False]
+    found = fitted(given([0.1 * i for i in range(20)]), said(are_right), 0.95, 0.0)
+    assert (found.min_score, found.right) == (pytest.approx(1.8), Share(2, 1))

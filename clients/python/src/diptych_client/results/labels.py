@@ -114,7 +114,8 @@ class LabelThreshold:
     """The least score of a label of an image.
 
     `fitted_on`: drawn pictures to which it was fitted, 0 if it was not. `precision`: the share of the labels
-    of these pictures that is right; `interval`: 95% of that share.
+    of these pictures that is right; `interval`: 95% of that share. Where pictures were fitted to and
+    `precision` is None, no score reaches what is wanted, and no image has a label.
     """
 
     min_score: float

@@ -227,6 +227,11 @@ def _fitted(wanted: float, found: LabelThreshold) -> str:
         return f"no score is fitted to a precision of {wanted:g} before 20 pictures are drawn and reviewed"
     low, high = found.interval
     return (
+    if found.fitted_on and found.precision is None:
+        return (
+            f"no image has a label, as no score reaches a precision of {wanted:g} on {found.fitted_on} "
+            "drawn: review more of those that are drawn, or want less"
+        )
         f"scores from {found.min_score:.3f} on, fitted to a precision of {wanted:g} on {found.fitted_on} "
         f"drawn: {found.precision:.2f}, 95% {low:.2f} to {high:.2f}"
     )

@@ -232,7 +232,8 @@ class AccuracyResponse(ShareResponse):
 class ThresholdResponse(BaseModel):
     """The least score of a label of an image.
 
-    `fitted_on`: drawn pictures to which it was fitted; 0: it was not, and `precision` is null.
+    `fitted_on`: drawn pictures to which it was fitted; 0: it was not, and `precision` is null. That is null,
+    too, where no score reaches the precision: `min_score` is above all scores then, and no image has a label.
     """
 
     min_score: float

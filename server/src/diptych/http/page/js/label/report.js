@@ -175,6 +175,10 @@ function thresholdText({ precision, threshold }) {
   if (!precision) return least ? `${text}.` : "";
   const wanted = `${percent(precision, 1)} are wanted`;
   if (!n) return `${text}. ${wanted} to be right: the score is fitted once 20 that are drawn at random are reviewed.`;
+  if (right === null) {
+    return `No picture has a label of the model, as no score reaches ${percent(precision, 1)}, judged by `
+      + `${count(n)} pictures that were drawn at random: review more of these, or want less.`;
+  }
   const found = `of the labels of ${count(n)} pictures that were drawn at random, ${percent(right, 1)} are right`;
   return `${text}: ${found} (${range(threshold)}); ${wanted}.`;
 }
