@@ -275,6 +275,13 @@ def test_both_keys_are_told_of_a_changed_answer_and_a_key_that_may_only_read_rev
         dialog.get_by_role("button", name="Agree").press("Enter")
         expect(dialog.get_by_text("your word")).to_be_visible()
         expect(dialog.locator(".labelled-choices")).to_be_focused()
+        wait_until_sent(page)
+        page.keyboard.press("z")
+        expect(dialog.get_by_role("button", name="Agree")).to_be_visible()
+        wait_until_sent(page)
+        assert admin.label_set("default", "kind").n_contested == 1
+        dialog.get_by_role("button", name="Agree").press("Enter")
+        expect(dialog.get_by_text("your word")).to_be_visible()
         page.keyboard.press("Escape")
         expect(changed).to_have_count(0)
         assert admin.label_set("default", "kind").n_contested == 0

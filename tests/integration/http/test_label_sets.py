@@ -251,6 +251,9 @@ def test_both_keys_are_told_of_a_label_that_the_later_one_has_changed(tmp_path: 
         assert labelled(client, contested=True, label="red") == {}
         say(client, {"id": "red", "label": "blue"})
         assert client.get(KIND).json()["n_contested"] == 0
+        withdrawn = client.delete(f"{KIND}/verdicts/red").json()
+        assert (withdrawn["by"], withdrawn["before"]["by"]) == (ROOT, "notebook")
+        assert labelled(client, contested=True) == {"red": ["blue"]}
 
 
 def test_one_of_near_duplicates_is_proposed(client: TestClient, images: str) -> None:

@@ -72,6 +72,8 @@ def test_verdict_belongs_to_the_bytes_and_the_later_one_stands(run: Run) -> None
         (back,) = await ports.put(c, row("copy", "x"), replace=True)
         assert await labels_by_key(ports, c) == {a: ("blue",), back.key: ("blue",)}
         assert (await ports.labels.withdraw(c, "one", "a")).by == "bob"
+        assert await labels_by_key(ports, c) == {a: ("red",), back.key: ("red",)}
+        assert (await ports.labels.withdraw(c, "one", "a")).by == "ann"
         assert await labels_by_key(ports, c) == {}
 
     run(story)
@@ -86,7 +88,7 @@ def test_label_of_another_key_that_was_changed_is_kept_until_another_key_speaks(
         async def standing(by: str, *labels: str) -> tuple[Verdict, tuple[str, tuple[str, ...]] | None]:
             await ports.labels.give(c, "two", [said("a", *labels)], by)
             found = (await verdicts(ports, c, "two"))[key]
-            return found, found.before and (found.before.by, found.before.labels)
+            return found, found.disputed and (found.disputed.by, found.disputed.labels)
 
         first, before = await standing("ann", "red", "blue")
         assert before is None
@@ -102,6 +104,45 @@ def test_label_of_another_key_that_was_changed_is_kept_until_another_key_speaks(
         assert (await standing("ann", "red"))[1] == ("bob", ("blue",))  # now bob is the one who was overruled
         agreed, before = await standing("cho", "red")
         assert (agreed.by, before) == ("cho", None)
+
+    run(story)
+
+
+@pytest.mark.parametrize("labels", [("red",), ("blue",), ()], ids=["insists", "agrees", "says another"])
+def test_withdrawn_word_leaves_what_stood_before_with_its_dispute(run: Run, labels: tuple[str, ...]) -> None:
+    async def story(ports: Ports) -> None:
+        c = await ports.created()
+        await ports.labels.put(c, "one", COLOURS, drops=False)
+        await ports.add(c, "a")
+        await ports.labels.give(c, "one", [NewVerdict("a", ("red",), is_drawn=True)], "ann")
+        await ports.labels.give(c, "one", [said("a", "blue")], "bob")
+        contested = await verdicts(ports, c)
+        await ports.labels.give(c, "one", [said("a", *labels)], "ann")
+        await ports.labels.give(c, "one", [said("a", *labels)], "ann")  # a request that was sent twice
+        await ports.labels.withdraw(c, "one", "a")
+        assert await verdicts(ports, c) == contested
+        await ports.labels.withdraw(c, "one", "a")
+        (left,) = (await verdicts(ports, c)).values()
+        assert (left.by, left.labels, left.is_drawn, left.disputed) == ("ann", ("red",), True, None)
+
+    run(story)
+
+
+def test_dropped_verdict_leaves_the_former_word_and_dropped_labels_are_no_former_word(run: Run) -> None:
+    async def story(ports: Ports) -> None:
+        c = await ports.created()
+        await ports.labels.put(c, "one", COLOURS, drops=False)
+        a, b, _ = await ports.add(c, "a", "b", "d")
+        first = [NewVerdict("a", ("red",), is_drawn=True), said("b", "blue"), said("d", "blue")]
+        await ports.labels.give(c, "one", first, "ann")
+        await ports.labels.give(c, "one", [said("a", "blue"), said("b", "red")], "bob")
+        changed = await ports.labels.put(c, "one", Definition((Label("red"), Label("sea"))), drops=True)
+        assert changed[1] == 2
+        found = await verdicts(ports, c)
+        assert {key: (one.by, one.labels, one.is_drawn, one.former) for key, one in found.items()} == {
+            a: ("ann", ("red",), True, None),
+            b: ("bob", ("red",), False, None),
+        }
 
     run(story)
 

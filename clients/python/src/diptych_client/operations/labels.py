@@ -172,7 +172,10 @@ def give_verdicts(
 
 
 def withdraw_verdict(collection: str, name: str, id: str) -> Steps[Verdict]:
-    """Delete the verdict on an image and return it: the image has the labels of the model again.
+    """Withdraw the verdict on an image and return it.
+
+    What another key had said before, in its `before`, stands again; else the image has the labels of the
+    model again.
 
     >>> made = client.put_label_set("pets", "kind", ["cat", "dog"])
     >>> given = client.give_verdicts("pets", "kind", {"tom": "cat"})

@@ -157,7 +157,8 @@ class Statement:
 class Verdict(Statement):
     """The statement on a picture that stands. `drawn`: the picture was proposed at random.
 
-    `before`: the statement of another key that it has changed, until another key says something.
+    `before`: the statement of another key that it has changed, until another key says something; of a verdict
+    that was withdrawn, the one that stands again.
     """
 
     drawn: bool

@@ -5,6 +5,7 @@
 import builtins
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from diptych.adapters.sql.connection import Connection, Threads
@@ -94,7 +95,7 @@ class SqliteLabels:
         return await self._threads.write(work)
 
     async def withdraw(self, c: int, name: str, id: str) -> Verdict:
-        """Delete the verdict on an image and return it. Raises NotFound."""
+        """Withdraw the verdict on an image and return it. Raises NotFound."""
 
         def work(db: Connection) -> Verdict:
             label_set = _find(db, c, name)
@@ -103,7 +104,7 @@ class SqliteLabels:
             found = _verdict_of(db, label_set.number, sha256)
             if found is None:
                 raise NotFound(f"label set {name!r} has no verdict on image {id[:140]!r}")
-            db.execute("DELETE FROM verdicts WHERE label_set = ? AND sha256 = ?", (label_set.number, sha256))
+            _replace(db, label_set.number, sha256, found.withdrawn())
             return found
 
         return await self._threads.write(work, makes_room=True)
@@ -136,13 +137,9 @@ def _put(db: Connection, c: int, name: str, definition: Definition, *, drops: bo
     before = _set(*found)
     if before.definition == definition:
         return before, 0
-    lost = [
-        sha256
-        for sha256, labels in db.execute(
-            "SELECT sha256, labels FROM verdicts WHERE label_set = ?", (before.number,)
-        )
-        if not definition.allows(json.loads(labels))
-    ]
+    query = f"SELECT {_COLUMNS} FROM verdicts WHERE label_set = ?"
+    verdicts = [_verdict(*row) for row in db.execute(query, (before.number,))]
+    lost = [one.sha256 for one in verdicts if not definition.allows(one.labels)]
     if lost and not drops:
         n_gone = len(_lapsed(db, c, before.number).intersection(lost))
         gone = f" ({n_gone} on pictures that are gone)" if n_gone else ""
@@ -150,9 +147,9 @@ def _put(db: Connection, c: int, name: str, definition: Definition, *, drops: bo
             f"the new definition does not allow {len(lost)} of the verdicts of label set {name!r}{gone}: "
             "keep their labels, or send drop_verdicts to delete them"
         )
-    db.executemany(
-        "DELETE FROM verdicts WHERE label_set = ? AND sha256 = ?", [(before.number, one) for one in lost]
-    )
+    for one in verdicts:
+        if (left := one.within(definition)) != one:
+            _replace(db, before.number, one.sha256, left)
     db.execute(
         "UPDATE label_sets SET definition = ?, revision = revision + 1, changed_at = ? WHERE number = ?",
         (definition.to_json(), now(), before.number),
@@ -194,9 +191,23 @@ def _verdict_of(db: Connection, set_number: int, sha256: str) -> Verdict | None:
 
 def _verdict(labels: str, by: str, at: str, sha256: str, *more: Any) -> Verdict:
     drawn, before = more
-    changed = None if before is None else json.loads(before)
-    former = changed and Statement(tuple(changed["labels"]), changed["by"], changed["at"])
-    return Verdict(tuple(json.loads(labels)), by, at, sha256, bool(drawn), former)
+    former = _statement(None if before is None else json.loads(before))
+    return Verdict(tuple(json.loads(labels)), by, at, sha256, bool(drawn), former=former)
+
+
+def _statement(fields: dict[str, Any] | None) -> Statement | None:
+    if fields is None:
+        return None
+    former = _statement(fields.get("former"))
+    return Statement(tuple(fields["labels"]), fields["by"], fields["at"], former=former)
+
+
+def _replace(db: Connection, set_number: int, sha256: str, verdict: Verdict | None) -> None:
+    """Store a verdict in the place of another one, or delete that."""
+    if verdict is None:
+        db.execute("DELETE FROM verdicts WHERE label_set = ? AND sha256 = ?", (set_number, sha256))
+    else:
+        _store(db, set_number, verdict)
 
 
 def _store(db: Connection, set_number: int, verdict: Verdict) -> None:
@@ -212,7 +223,7 @@ def _store(db: Connection, set_number: int, verdict: Verdict) -> None:
             verdict.at,
             verdict.sha256,
             verdict.is_drawn,
-            None if verdict.before is None else _json(vars(verdict.before)),
+            None if verdict.former is None else _json(asdict(verdict.former)),
         ),
     )
 

@@ -118,7 +118,7 @@ _LABELS = (
 )
 # Whether the picture was proposed at random when its first verdict was given.
 _DRAWN = ("ALTER TABLE verdicts ADD COLUMN drawn INTEGER NOT NULL DEFAULT 0",)
-# The statement of another key that the verdict has changed: a JSON object, see `core.labels.label_set`.
+# The statement of another key that stood before the verdict: a JSON object, see `core.labels.label_set`.
 _BEFORE = ("ALTER TABLE verdicts ADD COLUMN before TEXT",)
 _DESPITE_LABELS = ("ALTER TABLE rollouts ADD COLUMN despite_labels INTEGER NOT NULL DEFAULT 0",)
 SCHEMA: tuple[str, ...] = (

@@ -107,7 +107,9 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("labels", nargs="*", metavar="LABEL", help="its label; several in a set of kind many")
     parser.add_argument("--none", action="store_true", help="it has none of the labels")
     parser.add_argument(
-        "--withdraw", action="store_true", help="delete what was said: it has the model's label"
+        "--withdraw",
+        action="store_true",
+        help="take back what was said: the former word of another key stands again, or the model's label",
     )
     parser.add_argument("--drawn", action="store_true", help="it was drawn at random, as `next` says")
 
@@ -301,7 +303,9 @@ def _set(args: argparse.Namespace, client: Client) -> int:
         if args.json:
             out_json(asdict(verdict))
         else:
-            out(f"{args.id}: {_said(verdict.labels)} by {verdict.by} is withdrawn")
+            former = verdict.before
+            again = f", {_said(former.labels)} by {former.by} stands again" if former else ""
+            out(f"{args.id}: {_said(verdict.labels)} by {verdict.by} is withdrawn{again}")
         return 0
     drawn = [args.id] if args.drawn else []
     given = client.give_verdicts(args.collection, args.name, {args.id: args.labels}, drawn=drawn)

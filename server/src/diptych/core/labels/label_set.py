@@ -3,8 +3,8 @@
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -142,39 +142,71 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class Statement:
-    """What a person said of a picture: its labels, of which it may have none. `by`: the name of the key."""
+    """What a person said of a picture: its labels, of which it may have none. `by`: the name of the key.
+
+    `former`: the statement of another key that stood before, which may have a `former` of its own.
+    """
 
     labels: tuple[str, ...]
     by: str
     at: str
+    former: "Statement | None" = field(default=None, kw_only=True)
+
+    @property
+    def disputed(self) -> "Statement | None":
+        """The former statement if it has other labels."""
+        return None if self.former is None or _is_same(self.former, self) else self.former
 
 
 @dataclass(frozen=True)
 class Verdict(Statement):
     """The statement on a picture that stands.
 
-    `sha256`: of the picture's bytes. `is_drawn`: it was proposed at random. `before`: the statement of
-    another key that it has changed; see `in_place_of`.
+    `sha256`: of the picture's bytes. `is_drawn`: it was proposed at random.
     """
 
     sha256: str
     is_drawn: bool
-    before: Statement | None = None
 
     def in_place_of(self, standing: "Verdict | None") -> "Verdict":
-        """What stands once this was said: this, with the statement of another key that it has changed.
+        """What stands once this was said: this, with the statement of another key that stood before.
 
-        That one is kept until another key says something: the same key may only repeat a request whose answer
-        was lost. A key that says again what it has changed lets the former statement stand.
+        That one is kept until another key says something, with its own former one: what stood before can be
+        restored, with its dispute. The same key may only repeat a request whose answer was lost. A key that
+        says again what it has changed lets the former statement stand.
         """
         if standing is None:
             return self
         if standing.by != self.by:
-            changed = Statement(standing.labels, standing.by, standing.at)
-            return replace(self, before=None if _is_same(standing, self) else changed)
-        if standing.before is not None and _is_same(standing.before, self):
-            return replace(self, **vars(standing.before))
-        return replace(self, before=standing.before)
+            earlier = standing.former and replace(standing.former, former=None)
+            return replace(self, former=Statement(standing.labels, standing.by, standing.at, former=earlier))
+        if standing.disputed is not None and _is_same(standing.disputed, self):
+            return self._restored(standing.disputed)
+        return replace(self, former=standing.former)
+
+    def withdrawn(self) -> "Verdict | None":
+        """What stands once this was withdrawn: the former statement, as it stood."""
+        return None if self.former is None else self._restored(self.former)
+
+    def within(self, definition: Definition) -> "Verdict | None":
+        """What is left of it and the former statements: those that a definition allows."""
+        left: Statement | None = None
+        for one in reversed(list(_chain(self))):
+            if definition.allows(one.labels):
+                is_of_same_key = left is not None and left.by == one.by
+                former = left.former if left is not None and is_of_same_key else left
+                left = Statement(one.labels, one.by, one.at, former=former)
+        return None if left is None else self._restored(left)
+
+    def _restored(self, statement: Statement) -> "Verdict":
+        return replace(self, **vars(statement))
+
+
+def _chain(statement: Statement) -> Iterator[Statement]:
+    """A statement and the former ones, the newest first."""
+    yield statement
+    if statement.former is not None:
+        yield from _chain(statement.former)
 
 
 def _is_same(one: Statement, other: Statement) -> bool:

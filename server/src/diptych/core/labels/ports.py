@@ -47,8 +47,9 @@ class LabelRows(Protocol):
     async def put(self, c: int, name: str, definition: Definition, *, drops: bool) -> tuple[LabelSet, int]:
         """Create or change a set. Returns it, and how many verdicts were deleted as it does not allow them.
 
-        Raises Conflict if there are such and not `drops`; TooLarge for a set too many. The same definition
-        changes nothing.
+        Where it allows the former statement of such a one, that stands again (`Verdict.within`). Raises
+        Conflict if there are verdicts to delete and not `drops`; TooLarge for a set too many. The same
+        definition changes nothing.
         """
         ...
 
@@ -69,5 +70,8 @@ class LabelRows(Protocol):
         ...
 
     async def withdraw(self, c: int, name: str, id: str) -> Verdict:
-        """Delete the verdict on an image and return it. Raises NotFound without set, image or verdict."""
+        """Withdraw the verdict on an image and return it: its former statement stands again, if it has one.
+
+        Raises NotFound without set, image or verdict.
+        """
         ...

@@ -208,7 +208,10 @@ class LabelSets:
         return await self._store.give(self._collections[collection].number, name, verdicts, by)
 
     async def withdraw(self, collection: str, name: str, id: str) -> Verdict:
-        """Delete what a person said of an image, and return it. Raises NotFound if nothing was said."""
+        """Withdraw what was said of an image, and return it: what another key had said stands again.
+
+        Raises NotFound if nothing was said.
+        """
         return await self._store.withdraw(self._collections[collection].number, name, id)
 
     async def _view(self, collection: str, name: str) -> tuple[int, LabelView]:

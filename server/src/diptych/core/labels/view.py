@@ -75,7 +75,7 @@ class LabelView:
     @cached_property
     def contested(self) -> Keys:
         """The keys of images whose label somebody has changed that another person gave, ascending."""
-        return np.array(sorted(key for key, one in self._verdicts.items() if one.before), np.int64)
+        return np.array(sorted(key for key, one in self._verdicts.items() if one.disputed), np.int64)
 
     def uncertain(self, among: Keys | None) -> tuple[Floats, Keys]:
         """The margins and keys of images that nobody has judged, the smallest margin first, then by key.

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.responses import Response, StreamingResponse
 
-from diptych.core.labels.label_set import NewVerdict, Verdict
+from diptych.core.labels.label_set import NewVerdict, Statement, Verdict
 from diptych.core.labels.ports import Given
 from diptych.core.labels.service import LabelledImage, LabelPage, LabelQuery
 from diptych.core.labels.view import Assignment
@@ -140,19 +140,25 @@ class VerdictResponse(StatementResponse):
 
     drawn: bool = Field(description="whether the picture was proposed at random")
     before: StatementResponse | None = Field(
-        description="the statement of another key that it has changed, until another key says something"
+        description="the statement of another key that it has changed, until another key says something; "
+        "of a verdict that was withdrawn, the one that stands again"
     )
 
     @classmethod
     def of(cls, verdict: Verdict) -> "VerdictResponse":
-        """Convert the domain object."""
-        before = verdict.before and StatementResponse(**vars(verdict.before))
+        """Convert a verdict that stands, or stood."""
+        return cls._with(verdict, verdict.disputed)
+
+    @classmethod
+    def of_withdrawn(cls, verdict: Verdict) -> "VerdictResponse":
+        """Convert a verdict that was withdrawn."""
+        return cls._with(verdict, verdict.former)
+
+    @classmethod
+    def _with(cls, verdict: Verdict, before: Statement | None) -> "VerdictResponse":
+        said = before and StatementResponse(labels=list(before.labels), by=before.by, at=before.at)
         return cls(
-            labels=list(verdict.labels),
-            by=verdict.by,
-            at=verdict.at,
-            drawn=verdict.is_drawn,
-            before=before,
+            labels=list(verdict.labels), by=verdict.by, at=verdict.at, drawn=verdict.is_drawn, before=said
         )
 
 
@@ -381,9 +387,13 @@ async def give_verdicts(
 async def withdraw_verdict(
     request: Request, services: ReadyServices, collection: str, label_set: str, id: str, _: NoQuery
 ) -> Response:
-    """Delete the verdict on an image, and answer it: the image has the labels of the model again."""
+    """Withdraw the verdict on an image, and answer it.
+
+    Where another key had said something before (`before` of the answer), that stands again, as it stood;
+    else the image has the labels of the model again.
+    """
     verdict = await services.label_sets.withdraw(collection, label_set, id)
-    return json_response(request, VerdictResponse.of(verdict))
+    return json_response(request, VerdictResponse.of_withdrawn(verdict))
 
 
 def _exported(image: LabelledImage, model: ModelInfo) -> dict[str, Any]:

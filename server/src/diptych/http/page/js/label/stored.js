@@ -57,7 +57,10 @@ function noteOf({ given, owner }) {
   return `“${before.by}” had said ${textOf(before)} of ${id}${more}. Your word is the later one, and stands.`;
 }
 
-/** Take an answer back where it is the newest word. Returns a note about the words of others that stand. */
+/**
+ * Take an answer back where it is the newest word: the server lets the word of another key stand again as it stood, with
+ * its dispute. Returns a note about the words of others that stand.
+ */
 export async function restore(answer) {
   const before = new Map((answer.given ?? []).map((one) => [one.id, one.before]));
   const left = answer.items.map(({ id, verdict }) => ({ id, was: before.has(id) ? before.get(id) : verdict }));
@@ -68,7 +71,7 @@ export async function restore(answer) {
     if (!stored) return;
     if (!isOf(stored, answer)) {
       if (!was || !isSame(stored.labels, was.labels)) others.push({ id, stored });
-    } else if (was) again.push({ id, labels: was.labels, drawn: was.drawn || undefined });
+    } else if (was?.by === answer.owner) again.push({ id, labels: was.labels, drawn: was.drawn || undefined });
     else await unlessGone(client.withdrawVerdict(answer.collection, answer.set, id));
   };
   const work = async () => {
