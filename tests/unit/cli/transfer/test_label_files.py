@@ -30,7 +30,7 @@ def test_definition_has_a_label_a_line_with_words_behind_bars(tmp_path: Path) ->
 
 
 def test_rows_of_one_image_are_its_labels(tmp_path: Path) -> None:
-    file = written(tmp_path, "label,id,more", "cat,a,1", "dog,a,2", "cat,a,3", ",b,4", '"x, y",c,5')
+    file = written(tmp_path, "label,id,more", "cat,a,1", "dog,a,2", "cat,a,3", ",b,4", ",b,5", '"x, y",c,5')
     assert read_given_labels(file).labels == {"a": ["cat", "dog"], "b": [], "c": ["x, y"]}
 
 
@@ -102,7 +102,7 @@ def test_drawn_and_sha256_are_read_where_they_are(tmp_path: Path) -> None:
         (
             "one",
             "a,dog",
-            r"labels:4: label set 'kind' gives an image one label, and image 'a' has 'dog', too",
+            r"labels:4: label set 'kind' gives an image one .* image 'a' has 'dog', and 'cat' in line 2",
         ),
         ("one", "a,cat", None),
         ("many", "a,dog", None),
@@ -133,6 +133,15 @@ def test_line_that_a_set_does_not_allow_is_named(
             b'{"id": "' + b"x" * 10_000_000 + b'", "label": "cat"}',
             r"labels:1: has 10,000,026 characters, the limit is 1,000,000",
         ),
+        (
+            b"id,label\na,cat\nb,\na,\n",
+            r"labels:4: image 'a' has none of .* and a label in line 2: leave one",
+        ),
+        (b"id,label\na,\na,cat\n", r"labels:3: image 'a' has a label here, and none of the labels in line 2"),
+        (
+            b'{"id": "a", "label": "cat", "labels": ["dog"]}',
+            r'labels:1: .* has both "label" and "labels": leave one out',
+        ),
         (b'{"id": "a", "label": 3}', r"labels:1: \[3\]: a label must be a text"),
         (b'{"id": "a", "label: "' + b"x" * 900_000, r"labels:1: '{\"id\": \"a\", \"label: \"x+… is not JSON"),
     ],
@@ -144,6 +153,9 @@ def test_line_that_a_set_does_not_allow_is_named(
         "quote",
         "long cell",
         "long line",
+        "none after a label",
+        "label after none",
+        "two fields",
         "number",
         "half",
     ],
@@ -204,3 +216,18 @@ def test_parquet_that_is_none_or_has_other_columns_is_named(tmp_path: Path) -> N
 
 def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     assert read_given_labels(written(tmp_path, "\ufeffid,label", "a,cat")).labels == {"a": ["cat"]}
+
+
+def test_rows_that_stand_already_are_found_in_an_export(tmp_path: Path) -> None:
+    line = {"by": "person", "sha256": "a" * 64}
+    rows = [
+        {"id": "same", "labels": ["dog", "cat"], **line},
+        {"id": "none", "labels": [], **line},
+        {"id": "other", "labels": ["dog"], **line},
+        {"id": "by a model", "labels": ["cat"], **line, "by": "model"},
+        {"id": "replaced", "labels": ["cat"], **line},
+    ]
+    export = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    lines = ["id,label,sha256", "same,cat,", "same,dog,", "none,,", "other,cat,", "by a model,cat,"]
+    found = read_given_labels(written(tmp_path, *lines, f"replaced,cat,{'b' * 64}"))
+    assert found.standing_in(export) == {"same", "none"}

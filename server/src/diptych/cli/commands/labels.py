@@ -191,7 +191,7 @@ def _show(args: argparse.Namespace, client: Client) -> int:
     rows.append(["(none)", str(report.n_without_label), "", ""])
     align: list[Align] = ["left", "right", "right", "right"]
     out_table(["label", "images", "reviewed", "agreeing"], rows, align)
-    agreement = _share(": the model agrees on", report.agreement)
+    agreement = _share(": the model agrees on", report.agreement, report.n_reviewed)
     out(f"{report.n_images} images by {report.model}, {report.n_reviewed} reviewed{agreement}")
     n_drawn = report.accuracy.n + report.accuracy.n_unlabelled
     if n_drawn:
@@ -214,26 +214,28 @@ def _agreement_cells(found: Any) -> list[str]:
     return ["", ""] if found is None else [str(found.n), str(found.n_agree)]
 
 
-def _share(what: str, found: Accuracy | Agreement) -> str:
+def _share(what: str, found: Accuracy | Agreement, n_images: int | None = None) -> str:
+    """What the model agrees on, of pictures that may be fewer than their images."""
     unlabelled = f", {found.n_unlabelled} of them have no label of the model" if found.n_unlabelled else ""
     if found.interval is None:
         return unlabelled
     low, high = found.interval
-    of = f" of {found.n}" if unlabelled else ""
+    is_fewer = n_images is not None and found.n + found.n_unlabelled != n_images
+    of = f" of {found.n} different pictures" if is_fewer else f" of {found.n}" if unlabelled else ""
     share = f"{found.n_agree}{of} ({found.n_agree / found.n:.2f}, 95% {low:.2f} to {high:.2f})"
     return f"{what} {share}{unlabelled}"
 
 
 def _fitted(wanted: float, found: LabelThreshold) -> str:
-    if found.precision is None or found.interval is None:
-        return f"no score is fitted to a precision of {wanted:g} before 20 pictures are drawn and reviewed"
-    low, high = found.interval
-    return (
     if found.fitted_on and found.precision is None:
         return (
             f"no image has a label, as no score reaches a precision of {wanted:g} on {found.fitted_on} "
             "drawn: review more of those that are drawn, or want less"
         )
+    if found.precision is None or found.interval is None:
+        return f"no score is fitted to a precision of {wanted:g} before 20 pictures are drawn and reviewed"
+    low, high = found.interval
+    return (
         f"scores from {found.min_score:.3f} on, fitted to a precision of {wanted:g} on {found.fitted_on} "
         f"drawn: {found.precision:.2f}, 95% {low:.2f} to {high:.2f}"
     )
@@ -346,8 +348,11 @@ def _export(args: argparse.Namespace, client: Client) -> int:
 
 def _import(args: argparse.Namespace, client: Client) -> int:
     given = read_given_labels(args.file)
-    given.check(client.label_set(args.collection, args.name))  # the whole file, before any of it is stored
-    rows = list(given.labels.items())
+    label_set = client.label_set(args.collection, args.name)
+    given.check(label_set)  # the whole file, before any of it is stored
+    export = client.export_labels(args.collection, args.name) if label_set.n_reviewed else b""
+    already = given.standing_in(export)  # said again, it would settle a dispute
+    rows = [(id, labels) for id, labels in given.labels.items() if id not in already]
     n_stored, n_changed, unknown, replaced = 0, 0, list[str](), list[str]()
     for start in range(0, len(rows), AT_ONCE):
         part = dict(rows[start : start + AT_ONCE])
@@ -359,11 +364,13 @@ def _import(args: argparse.Namespace, client: Client) -> int:
         unknown += stored.unknown
         replaced += stored.replaced
     if args.json:
-        counts = {"n_stored": n_stored, "n_changed": n_changed, "n_of_model": given.n_of_model}
+        counts = {"n_stored": n_stored, "n_changed": n_changed, "n_already": len(already)}
+        counts["n_of_model"] = given.n_of_model
         out_json({**counts, "unknown": unknown, "replaced": replaced})
     else:
         left_out = f", {given.n_of_model} of a model left out" if given.n_of_model else ""
-        out(f"{args.name}: {n_stored} stored, {n_changed} of them in place of another{left_out}")
+        same = f", {len(already)} already so" if already else ""
+        out(f"{args.name}: {n_stored} stored, {n_changed} of them in place of another{same}{left_out}")
     _note_ids("not there", unknown)
     _note_ids("left out, as the picture is another one now", replaced)
     return 1 if unknown or replaced else 0

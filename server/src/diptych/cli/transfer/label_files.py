@@ -25,28 +25,42 @@ class GivenLabels:
     """The labels of images, each with the place in the file that has it, by id. Several rows may have an id.
 
     `drawn`: images that were drawn at random. `sha256s`: of the bytes that were judged, by id, where the file
-    says it. `n_of_model`: rows of an export that a model made, which are left out.
+    says it. `n_of_model`: rows of an export that a model made, which are left out. `first_places`: the first
+    row of each id.
     """
 
     places: dict[str, dict[str, str]] = field(default_factory=dict)
     drawn: set[str] = field(default_factory=set)
     sha256s: dict[str, str] = field(default_factory=dict)
     n_of_model: int = 0
+    first_places: dict[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> dict[str, list[str]]:
         """The labels of images by id."""
         return {id: list(places) for id, places in self.places.items()}
 
+    def standing_in(self, export: bytes) -> set[str]:
+        """The ids of images whose labels are a person's word already, by JSON Lines of an export."""
+        found = set[str]()
+        for line in filter(None, export.split(b"\n")):
+            row = json.loads(line)
+            id = row["id"]
+            if row["by"] == "person" and id in self.places and set(self.places[id]) == set(row["labels"]):
+                found |= {id} if self.sha256s.get(id, row["sha256"]) == row["sha256"] else set()
+        return found
+
     def check(self, label_set: LabelSet) -> None:
         """Raise InvalidValue naming the first place with a label that the set does not allow."""
         allowed = {one.label for one in label_set.labels}
         for id, places in self.places.items():
-            for n, (label, where) in enumerate(places.items()):
+            first = next(iter(places.items()), None)
+            for label, where in places.items():
                 if label not in allowed:
                     what = f"has no label {_cut(label)}, which image {_cut(id)} has"
-                elif n and label_set.kind == "one":
-                    what = f"gives an image one label, and image {_cut(id)} has {_cut(label)}, too"
+                elif first and label != first[0] and label_set.kind == "one":
+                    before = f"{_cut(first[0])} in {_line_of(first[1])}"
+                    what = f"gives an image one label, and image {_cut(id)} has {_cut(label)}, and {before}"
                 else:
                     continue
                 raise InvalidValue(f"label set {label_set.name!r} {what}: nothing was stored", where)
@@ -139,6 +153,8 @@ def _add(found: GivenLabels, row: Any, where: str) -> None:
         or not {"label", "labels"} & row.keys()
     ):
         raise InvalidValue(f'{_cut(row)} must have an "id", and "label" or "labels"', where)
+    if {"label", "labels"} <= row.keys():
+        raise InvalidValue(f'{_cut(row)} has both "label" and "labels": leave one out', where)
     if not row["id"].isprintable() and any("\ud800" <= char <= "\udfff" for char in row["id"]):
         raise InvalidValue(f"{_cut(row['id'])} has a lone surrogate, which is not a character", where)
     label = row.get("label")
@@ -152,6 +168,12 @@ def _add(found: GivenLabels, row: Any, where: str) -> None:
         return
     id = row["id"]
     places = found.places.setdefault(id, {})
+    earlier = found.first_places.setdefault(id, where)
+    if earlier != where and bool(labels) != bool(places):
+        told = (
+            "none of the labels here, and a label" if not labels else "a label here, and none of the labels"
+        )
+        raise InvalidValue(f"image {_cut(id)} has {told} in {_line_of(earlier)}: leave one out", where)
     for one in labels:
         places.setdefault(one, where)
     if drawn:
@@ -175,6 +197,12 @@ def _checked_sha256(value: object, where: str) -> str | None:
     if not isinstance(value, str) or not _SHA256.fullmatch(value.lower()):
         raise InvalidValue(f"sha256: {_cut(value)} must be 64 hexadecimal digits", where)
     return value.lower()
+
+
+def _line_of(place: str) -> str:
+    """The last part of a place: `line 3` or `row 3`."""
+    number = place.rpartition(":")[2]
+    return f"line {number}" if number.isdecimal() else place.rpartition(", ")[2]
 
 
 def _cut(value: object) -> str:
