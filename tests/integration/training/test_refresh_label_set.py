@@ -104,6 +104,22 @@ def test_a_key_without_the_right_is_named_and_not_shown(command, monkeypatch, ca
     assert "secret-of-another" not in said.out + said.err
 
 
+def test_pictures_that_reviewers_differ_about_are_counted(command, client):
+    image = next(one for one in client.labelled_images(SYMBOLS, "kind").images if one.verdict)
+    other = next(
+        one.label for one in client.label_set(SYMBOLS, "kind").labels if one.label not in image.labels
+    )
+    key = client.create_key("second reviewer", "write").key
+    address = address_of(f"{client.url}/collections/{SYMBOLS}", "kind")
+    with Client(client.url, key) as second:
+        second.give_verdicts(SYMBOLS, "kind", {image.id: other})
+        text = fetch_reviewed(address, KEY).text
+        second.withdraw_verdict(SYMBOLS, "kind", image.id)
+
+    assert "reviewers differ about 1: the later word counts" in text
+    assert "differ" not in fetch_reviewed(address, KEY).text
+
+
 def test_an_interrupted_download_goes_on_and_a_damaged_picture_comes_again(command, client, monkeypatch):
     address = address_of(f"{client.url}/collections/{SYMBOLS}", "kind")
     download, asked = Client.original, list[str]()

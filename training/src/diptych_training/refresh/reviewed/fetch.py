@@ -52,6 +52,7 @@ def fetch_reviewed(address: Address, api_key: str | None) -> Reviewed:
     ):
         label_set = _label_set(client, address)
         found = _Found.of(address, client.export_labels(address.collection, address.label_set))
+        found.n_contested = client.label_set(address.collection, address.label_set).n_contested
         found.require_enough()
         records = _records(client, found)
         found.require_enough()
@@ -68,12 +69,13 @@ def fetch_reviewed(address: Address, api_key: str | None) -> Reviewed:
 @dataclass
 class _Found:
     """The labels of reviewed images by id. Left out are those that are none of the labels, copies of another
-    one, and those whose original is `missing` on the server.
+    one, and those whose original is `missing` on the server. Reviewers differ about `n_contested` images.
     """
 
     address: Address
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     n_none: int = 0
+    n_contested: int = 0
     copies: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -118,7 +120,9 @@ class _Found:
         ]
         said = "; ".join(f"{n:,} {what}" for n, what in left_out if n)
         n = f"{len(self.labels):,} to learn from"
-        return f"{self.address}: {n_reviewed:,} reviewed, {n}" + (said and f"; left out: {said}")
+        differ = f"; reviewers differ about {self.n_contested:,}: the later word counts"
+        contested = differ if self.n_contested else ""
+        return f"{self.address}: {n_reviewed:,} reviewed, {n}{contested}" + (said and f"; left out: {said}")
 
 
 def _label_set(client: Client, address: Address) -> LabelSet:
