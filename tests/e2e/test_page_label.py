@@ -540,3 +540,23 @@ def test_open_view_follows_a_rollout_while_nobody_answers(new_page: OpenPage, tm
         expect(page.locator(".confirm .score")).to_have_text(re.compile(rf"^{100 * after[shown]:.0f}\s?%$"))
         for row in report(client).counts:
             expect(column(page, row.label).locator("header .status")).to_have_text(str(row.n))
+
+
+def test_idle_view_shows_what_others_review_and_change(
+    new_page: OpenPage, server: RunningServer, client: Client
+) -> None:
+    client.put_label_set("default", "kind", LABELS)
+    page = new_page().page
+    page.clock.install()
+    page.goto(f"{server.url}/#/label?set=kind")
+    see(page)
+    expect(column(page, "red").get_by_role("button", name="red,")).to_be_visible()
+    client.give_verdicts("default", "kind", {"red": "red"})
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#reviewed")).to_have_text("1")
+    expect(column(page, "red").get_by_role("button", name="red, reviewed")).to_be_visible()
+    client.put_label_set("default", "kind", [*LABELS, "black"])
+    page.clock.fast_forward(11_000)
+    expect(column(page, "black")).to_be_visible()
+    expect(page.locator(".label-choices").get_by_role("button", name="black")).to_be_visible()
+    client.drop_label_set("default", "kind")

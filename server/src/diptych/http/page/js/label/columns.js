@@ -36,7 +36,7 @@ function pagesOf({ collection, set }, label, first) {
 }
 
 /** `open(item, items)` shows a picture large. */
-export function Columns({ place, report, touched, open }) {
+export function Columns({ place, report, touched, nOthers, open }) {
   const isNarrow = useMatches(NARROW);
   const [all, setAll] = useState(false);
   const [tab, setTab] = useState(null);
@@ -47,7 +47,7 @@ export function Columns({ place, report, touched, open }) {
   const chosen = shown.find(({ label }) => label === tab) ?? shown[0];
   const column = ({ label, n }) => html`
     <${Column} key=${label} place=${place} label=${label} n=${n} open=${open} selection=${selection}
-      version=${JSON.stringify([report.revision, report.model, n, touched[labelKey(place, label)]])}/>`;
+      version=${JSON.stringify([report.revision, report.model, n, nOthers, touched[labelKey(place, label)]])}/>`;
   return html`
     <section class="panel columns" aria-label="Pictures by label">
       <div class="view-head">

@@ -13,13 +13,16 @@ const GOAL = "diptych.goal";
 const DEFAULT_GOAL = 200;
 const MAX_CONTESTED = 100;  // that are shown at once: the others follow once these are settled
 const QUIET_MS = 500;  // after the last answer
+const IDLE_MS = 10_000;  // after the last key, click or report
+const INPUTS = ["keydown", "pointerdown", "input"];
 
 /**
- * The report of a set, read again after answers were stored: `{report, touched, problem, read}`, where `touched` tells
- * which answers the report knows.
+ * The report of a set, read again after answers were stored, and while nobody does anything here: `{report, touched,
+ * nOthers, problem, read}`, where `touched` tells which answers the report knows, and `nOthers` how often somebody else
+ * had changed it.
  */
 export function useReport(collection, set) {
-  const [found, setFound] = useState({ report: null, touched: {} });
+  const [found, setFound] = useState({ report: null, touched: {}, nOthers: 0 });
   const [problem, setProblem] = useState(null);
   const { touched, nSurprises } = useStore(answers);
   const timer = useRef(0);
@@ -33,7 +36,11 @@ export function useReport(collection, set) {
     try {
       const report = await client.labelSet(collection, set, { signal });
       noteModel(report.model);
-      setFound({ report, touched: known });
+      setFound((before) => {
+        const isByOthers = before.report && before.touched === known && !isSame(before.report, report);
+        if (before.touched === known && before.report && !isByOthers) return before;
+        return { report, touched: known, nOthers: before.nOthers + (isByOthers ? 1 : 0) };
+      });
       setProblem(null);
     } catch (error) {
       if (isAbort(error) || signal.aborted) return;
@@ -48,9 +55,28 @@ export function useReport(collection, set) {
     return () => clearTimeout(timer.current);
   }, [touched, nSurprises]);
   useEffect(() => () => reading.current?.abort(), []);
+  useEffect(() => {
+    let idle = 0;
+    const wait = () => {
+      clearTimeout(idle);
+      idle = setTimeout(look, IDLE_MS);
+    };
+    const look = () => {
+      if (!document.hidden && !answers.get().waiting.length) read();
+      wait();
+    };
+    wait();
+    for (const input of INPUTS) addEventListener(input, wait, true);
+    return () => {
+      clearTimeout(idle);
+      for (const input of INPUTS) removeEventListener(input, wait, true);
+    };
+  }, []);
   usePassing(problem, read);
   return { ...found, problem, read };
 }
+
+const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 const readGoals = () => {
   try {

@@ -141,14 +141,17 @@ class Review {
   }
 }
 
-/** The review of a set; its proposals are read anew for each `revision`, and each `model` that serves. */
-export function useReview(collection, set, revision, model) {
+/**
+ * The review of a set; its proposals are read anew for each `revision`, each `model` that serves, and after somebody else
+ * has changed something (`nOthers` times).
+ */
+export function useReview(collection, set, revision, model, nOthers) {
   const [, redraw] = useState(0);
   const review = useMemo(() => new Review({ collection, set }, () => redraw((n) => n + 1)), [collection, set]);
   const { touched, nSurprises } = useStore(answers);
   const { state } = useStore(served);
   review.leaveOutAnswered();
-  useEffect(() => { review.read({ anew: true }); }, [review, revision, nSurprises]);
+  useEffect(() => { review.read({ anew: true }); }, [review, revision, nSurprises, nOthers]);
   useEffect(() => { if (model) review.noteVersion(model); }, [review, JSON.stringify(model)]);
   const known = useRef(touched);
   useEffect(() => {

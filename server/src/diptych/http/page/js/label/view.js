@@ -135,14 +135,15 @@ const readerText = () => (isReadOnly()
 
 function OneSet({ collection, set, nImages, version, onChanged }) {
   const place = { collection, set: set.name };
-  const { report, touched, problem, read } = useReport(collection, set.name);
-  const review = useReview(collection, set.name, set.revision, report?.model);
+  const { report, touched, nOthers, problem, read } = useReport(collection, set.name);
+  const review = useReview(collection, set.name, set.revision, report?.model, nOthers);
   const [opened, setOpened] = useState(null);  // {id, items}
   const revision = useRef(set.revision);
   useEffect(() => {
     if (revision.current !== set.revision || report) read();
     revision.current = set.revision;
   }, [set.revision, nImages, version]);
+  useEffect(() => { if (nOthers && report.revision !== set.revision) onChanged(); }, [nOthers]);
   const addLabel = async (label) => {
     try {
       const found = await readSet(collection, set.name);  // somebody else may have changed it
@@ -159,7 +160,7 @@ function OneSet({ collection, set, nImages, version, onChanged }) {
   };
   const isReviewer = may("write");
   const columns = useMemo(() => report && html`
-    <${Columns} place=${place} report=${report} touched=${touched}
+    <${Columns} place=${place} report=${report} touched=${touched} nOthers=${nOthers}
       open=${(item, items) => setOpened({ item, items })}/>`, [report]);  // not drawn again with each answer
   if (!report && problem) return html`<${Unavailable} problem=${problem} retry=${read}/>`;
   if (!report) return html`<div class="empty"><${Spinner} label="Applying the labels"/></div>`;
