@@ -529,6 +529,12 @@ def test_export_has_each_label_of_each_image(client: TestClient, images: str) ->
         [row["id"], label] for row in rows for label in row["labels"] or [""]
     ]
     assert [line.split(",")[5] for line in table[1:3]] == ["true", "false"]
+    body = {"images": [{"id": "green", "collection": "pets"}], "labels": ["red", "green", "blue"]}
+    (classified,) = client.post("/classify", json={**body, "multi_label": True}).json()["data"]
+    of_green = [line.split(",") for line in table if line.startswith("green,")]
+    assert {label: float(score) for _, label, score, *_ in of_green} == pytest.approx(
+        {one["label"]: one["score"] for one in classified["predictions"]}, abs=1e-5
+    )
     assert len(client.get(f"{KIND}/export", params={"label": ""}).text.splitlines()) == 1
 
 

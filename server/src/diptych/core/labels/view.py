@@ -22,7 +22,7 @@ class Assignment:
     """The labels of one image, best first. `proposed` are those that the model says.
 
     `score` and `margin` are the model's: the score of its best label, proposed or not, and how near the image
-    is to another answer. `verdict`: by a person, if there is one.
+    is to another answer. `verdict`: by a person, if there is one. `scores`: of each label in `proposed`.
     """
 
     labels: tuple[str, ...]
@@ -30,6 +30,7 @@ class Assignment:
     score: float
     margin: float
     verdict: Verdict | None
+    scores: tuple[float, ...]
 
 
 class LabelView:
@@ -112,13 +113,14 @@ class LabelView:
         of = zip(
             wanted.tolist(),
             self._proposed(wanted),
+            self._given_scores(wanted),
             self._assigned.scores[places].tolist(),
             self._assigned.margins[places].tolist(),
             strict=True,
         )
         return {
-            key: _assignment(proposed, score, margin, self._verdicts.get(key))
-            for key, proposed, score, margin in of
+            key: _assignment(proposed, score, margin, self._verdicts.get(key), scores)
+            for key, proposed, scores, score, margin in of
         }
 
     @property
@@ -148,19 +150,33 @@ class LabelView:
 
     def _proposed(self, keys: Keys) -> list[tuple[str, ...]]:
         """The labels that the model gives to each of these images."""
-        firsts = np.searchsorted(self._assigned.of, keys).tolist()
-        lasts = np.searchsorted(self._assigned.of, keys, side="right").tolist()
         labels = self._assigned.labels
         return [
             tuple(self._names[one] for one in labels[first:last].tolist())
-            for first, last in zip(firsts, lasts, strict=True)
+            for first, last in self._spans(keys)
         ]
+
+    def _given_scores(self, keys: Keys) -> list[tuple[float, ...]]:
+        """The scores of the labels that the model gives to each of these images."""
+        scores = self._assigned.given_scores
+        return [tuple(scores[first:last].tolist()) for first, last in self._spans(keys)]
+
+    def _spans(self, keys: Keys) -> list[tuple[int, int]]:
+        """Where the labels of each of these images are: from, and up to."""
+        firsts = np.searchsorted(self._assigned.of, keys).tolist()
+        lasts = np.searchsorted(self._assigned.of, keys, side="right").tolist()
+        return list(zip(firsts, lasts, strict=True))
 
     def _position(self, label: str) -> int:
         return self.label_set.definition.positions[label]
 
 
 def _assignment(
-    proposed: tuple[str, ...], score: float, margin: float, verdict: Verdict | None
+    proposed: tuple[str, ...],
+    score: float,
+    margin: float,
+    verdict: Verdict | None,
+    scores: tuple[float, ...],
 ) -> Assignment:
-    return Assignment(proposed if verdict is None else verdict.labels, proposed, score, margin, verdict)
+    labels = proposed if verdict is None else verdict.labels
+    return Assignment(labels, proposed, score, margin, verdict, scores)

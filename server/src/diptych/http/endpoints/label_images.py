@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, Protocol, Self
 
 from fastapi import APIRouter, Query, Request
@@ -338,7 +338,9 @@ async def export_labels(
 ) -> Response:
     """All images with their labels, by id, as JSON Lines or CSV.
 
-    A row of CSV is one label of one image; the row of an image without a label has an empty one.
+    A row of CSV is one label of one image; the row of an image without a label has an empty one. The
+    `score` of a row is that of its label; where the model does not give that, of the best label, as in JSON
+    Lines.
     """
     pages = services.label_sets.export(collection, label_set, LabelQuery(query.label))
     kind = _JSON_LINES if query.format == "jsonl" else _CSV
@@ -413,30 +415,33 @@ def _exported(image: LabelledImage, model: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _json_lines(images: Sequence[dict[str, Any]], *, is_first: bool) -> str:
-    return "".join(f"{_encode(image)}\n" for image in images)
+def _json_lines(page: LabelPage, *, is_first: bool) -> str:
+    return "".join(f"{_encode(_exported(image, page.model))}\n" for image in page.images)
 
 
-def _rows(images: Sequence[dict[str, Any]], *, is_first: bool) -> str:
+def _rows(page: LabelPage, *, is_first: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if is_first:
         writer.writerow(["id", "label", *_COLUMNS])
-    for one in images:
-        others = [str(one[name]).lower() if name == "drawn" else one[name] for name in _COLUMNS]
-        writer.writerows([one["id"], label, *others] for label in one["labels"] or [""])
+    for image in page.images:
+        one, found = _exported(image, page.model), image.assignment
+        _, *others = (str(one[name]).lower() if name == "drawn" else one[name] for name in _COLUMNS)
+        scores = dict(zip(found.proposed, found.scores, strict=True))
+        for label in found.labels or [""]:
+            writer.writerow([image.id, label, scores.get(label, found.score), *others])
     return text.getvalue()
 
 
 class _Write(Protocol):
-    """Writes images as text; `is_first`: nothing was written before."""
+    """Writes a page of images as text; `is_first`: nothing was written before."""
 
-    def __call__(self, images: Sequence[dict[str, Any]], *, is_first: bool) -> str: ...
+    def __call__(self, page: LabelPage, *, is_first: bool) -> str: ...
 
 
 async def _stream(first: LabelPage, pages: AsyncIterator[LabelPage], write: _Write) -> AsyncIterator[str]:
     def text_of(page: LabelPage) -> str:
-        return write([_exported(image, page.model) for image in page.images], is_first=page is first)
+        return write(page, is_first=page is first)
 
     yield await asyncio.to_thread(text_of, first)
     async for page in pages:
