@@ -142,8 +142,8 @@ class Review {
 }
 
 /**
- * The review of a set; its proposals are read anew for each `revision`, each `model` that serves, and after somebody else
- * has changed something (`nOthers` times).
+ * The review of a set; its proposals are read anew for each `revision`, each `model` that serves, and after somebody
+ * else has changed something (`nOthers` times).
  */
 export function useReview(collection, set, revision, model, nOthers) {
   const [, redraw] = useState(0);

@@ -58,8 +58,8 @@ function noteOf({ given, owner }) {
 }
 
 /**
- * Take an answer back where it is the newest word: the server lets the word of another key stand again as it stood, with
- * its dispute. Returns a note about the words of others that stand.
+ * Take an answer back where it is the newest word: the server lets the word of another key stand again as it stood,
+ * with its dispute. Returns a note about the words of others that stand.
  */
 export async function restore(answer) {
   const before = new Map((answer.given ?? []).map((one) => [one.id, one.before]));
