@@ -67,7 +67,12 @@ class Story:
         _assert_killed(server)
 
     def write_beside(self, trouble: Callable[[], None], constants: Mapping[str, float]) -> None:
-        """Start the server and write, with trouble meanwhile that the server gets over by itself."""
+        """Start the server and write, with trouble meanwhile that the server gets over by itself.
+
+        The content is checked before: a write that was in flight when the last server was killed may have
+        taken place.
+        """
+        self.check_content()
         server = self._warm.start(self._data_dir, *self._flags, constants=constants)
         load = self._write(self._ready(server))
         self._wait_for_answers(MOST_ANSWERS)
