@@ -86,6 +86,7 @@ def test_tables_of_an_earlier_release_are_converted_and_those_of_a_later_one_ref
     PostgresThreads(url, FOLDER).close()
     with psycopg.connect(url, autocommit=True) as db:
         db.execute("ALTER TABLE verdicts DROP COLUMN drawn")
+        db.execute("ALTER TABLE verdicts DROP COLUMN before")
         db.execute("ALTER TABLE rollouts DROP COLUMN despite_labels")
         db.execute("UPDATE schema_version SET version = %s", (WITHOUT_DRAWN,))
         PostgresThreads(url, FOLDER).close()
