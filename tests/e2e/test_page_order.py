@@ -76,8 +76,9 @@ def test_hits_that_fit_are_sorted_and_the_others_left_out(
     opened.get_by_label("Order").select_option(order)
     opened.fill("#query", "red")
     expect_captions(opened, *names)
-    expect(opened.locator("#find-status")).to_contain_text("2 of 4 pictures may fit")
-    opened.get_by_label("Order").select_option("Best match")
+    expect(opened.locator("#find-status")).to_contain_text("2 of 4 may fit, 2 left out")
+    opened.get_by_role("button", name="Show them all").click()
+    expect(opened.get_by_label("Order")).to_have_value("")
     expect(opened.locator(".tile")).to_have_count(4)
     expect(opened.locator(".tile.poor")).to_have_count(2)
 
@@ -85,8 +86,8 @@ def test_hits_that_fit_are_sorted_and_the_others_left_out(
 def test_order_of_a_query_that_nothing_fits_shows_the_nearest(opened: Page) -> None:
     opened.get_by_label("Order").select_option("Newest first")
     opened.fill("#query", "green")
-    expect(opened.locator(".empty")).to_contain_text("Nothing here fits")
-    expect(opened.locator(".nearest img")).to_have_count(4)
+    expect(opened.locator("#find-status")).to_contain_text("Nothing fits well: best guesses first")
+    expect(opened.locator(".tile img")).to_have_count(4)
 
 
 def test_search_that_cannot_be_sorted_offers_no_order_and_answers(opened: Page) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from support.browser import Watched
 from support.pictures import picture
@@ -34,6 +34,22 @@ def top_of(part: Locator) -> float:
     box = part.bounding_box()
     assert box is not None
     return box["y"]
+
+
+@pytest.mark.parametrize("matched", [["meaning"], []], ids=["not sure", "nothing fits well"])
+def test_hint_of_a_guess_leaves_the_first_picture_near_the_top(opened: Page, matched: list[str]) -> None:
+    def judge(route: Route) -> None:
+        response = route.fetch()
+        answer = response.json()
+        for hit in answer["hits"]:
+            hit.update(relevance=0.05, matched_fields=[], matched=matched)
+        route.fulfill(response=response, json=answer)
+
+    opened.set_viewport_size({"width": 360, "height": HEIGHT})
+    opened.route("**/search", judge)
+    opened.fill("#query", "submarine")
+    expect(opened.locator("#find-status")).to_contain_text("Try other words")
+    assert top_of(opened.locator(".tile").first) <= MOST_ABOVE
 
 
 def test_first_picture_is_near_the_top(opened: Page) -> None:

@@ -1,11 +1,10 @@
 /** The search view: a query, filters, and the pictures that answer it. */
 
 import { addressOf, changeParams, goTo } from "../address.js";
-import { nameOf, plural } from "../format.js";
+import { count, plural } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { Grid, isFocusLost } from "../parts/grid.js";
 import { Problem } from "../parts/problem.js";
-import { Mounted } from "../parts/thumbnail.js";
 import { addable, shownCollection, useCollections } from "../collections/chosen.js";
 import { DropZone } from "../collections/drop_zone.js";
 import { AddButton, AddingBar } from "../collections/adding_bar.js";
@@ -32,7 +31,6 @@ const BROWSE_PAGE = 500;
 const OPENED = { isPicture: true };
 const AHEAD = 20;  // further pictures are read before the arrow keys reach the last one
 const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
-const N_NEAREST = 6;
 const UNLIKELY = 0.2;  // relevance below which all hits together are hardly an answer
 const EMPTY_POLL_MS = 3000;
 
@@ -121,15 +119,13 @@ function Search({ collection, params }) {
   };
   const setParts = (next, options) => changeParams({ ...paramsOfParts(next), picture: null }, options);
   const setOnly = (next) => changeParams({ only: paramOfChosen(next) }, { replace: true });
+  const setOrder = (next) => changeParams({ order: next }, { replace: true });
   const scale = useTileScale();
-  const [showPoor, setShowPoor] = useState(false);
-  useEffect(() => { setShowPoor(false); window.scrollTo({ top: 0 }); }, [key]);
+  useEffect(() => { window.scrollTo({ top: 0 }); }, [key]);
 
   const nFit = items && isSearch ? countFitting(items) : null;
-  const nothingFits = nFit === 0 && items.length > 0 && !showPoor;
-  const shown = nothingFits || !items ? [] : items;
-  const isUnlikely = nFit > 0 && areUnlikely(items.slice(0, nFit));
-  const hint = asked.some(({ kind, weight }) => kind === "text" && weight > 0) && HINT;
+  const shown = items ?? [];
+  const hasText = asked.some(({ kind, weight }) => kind === "text" && weight > 0);
   const nLeftOut = results ? results.items.length - shown.length : 0;
   const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - nLeftOut;
   const opened = params.get("picture");
@@ -163,11 +159,10 @@ function Search({ collection, params }) {
           onChange=${setOnly}/>
         ${sorts && total > 0 && html`
           <${Order} fields=${fields} params=${params} isSearch=${asks}
-            onChange=${(value) => changeParams({ order: value }, { replace: true })}/>`}
+            onChange=${setOrder}/>`}
         <p id="find-status" class="status" role="status" tabindex="-1" ref=${status}>
-          ${items && statusText({ results, isSearch, total, nFit, nothingFits, isUnlikely, filter })}
+          ${items && statusOf({ results, isSearch, total, nFit, hasText, filter, showAll: () => setOrder(null) })}
         </p>
-        <span class="spring"></span>
         ${shown.length > 0 && html`<${TileSize}/>`}
         ${shown.length > 0 && selection.Toggle}
         <${AddButton} target=${addable(collection)}/>
@@ -188,18 +183,14 @@ function Search({ collection, params }) {
       ${total === 0 && !asks && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
       ${items?.length === 0 && results?.done && (asks || filter) && html`
         <${NothingFound} filter=${filter} clear=${() => setOnly({})}/>`}
-      ${nothingFits && html`
-        <${NothingFits} items=${items} hint=${hint} open=${openPicture} show=${() => setShowPoor(true)}/>`}
-      ${isUnlikely && hint && html`<p class="hint">${hint}</p>`}
       ${shown.length > 0 && html`
         <${Grid} n=${known} busy=${stale}
           label=${isSearch && !results?.about.sorted ? "Pictures, best match first" : "Pictures"}
-          line=${isSearch && nFit < shown.length ? nFit : null}
-          lineText=${nFit ? "Less relevant" : "The nearest pictures"}
+          line=${nFit && nFit < shown.length ? nFit : null} lineText="Less relevant"
           scale=${scale} need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
           tile=${(i, place, side) => html`
             <${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} side=${side}
-              poor=${isSearch && i >= nFit} selection=${selection} open=${openPicture}/>`}/>
+              poor=${nFit > 0 && i >= nFit} selection=${selection} open=${openPicture}/>`}/>
         <${Credits} items=${shown}/>`}
       ${opened && html`
         <${PictureDialog} collection=${name} id=${opened} items=${items ?? []} isSearch=${isSearch}
@@ -217,28 +208,35 @@ function countFitting(items) {
   return first < 0 ? items.length : first;
 }
 
-/** None carries the words, and none is likely to be meant. */
+/** None of the hits that may fit, which may be none at all, carries the words or is likely to be meant. */
 const areUnlikely = (hits) =>
   hits.every(({ matched, relevance }) =>
     !matched.includes("words") && typeof relevance === "number" && relevance < UNLIKELY);
 
-const HINT = "Try other words, or an exact name: “great grey owl” in place of “owl”.";
+const NOT_SURE = "Not sure: best guesses first";
+const NO_GOOD_FIT = "Nothing fits well: best guesses first";
+const HINT = html`. Try other words<span class="wordy">${" "}or an exact name</span>`;
 
-function statusText({ results, isSearch, total, nFit, nothingFits, isUnlikely, filter }) {
+function statusOf({ results, isSearch, total, nFit, hasText, filter, showAll }) {
   const { about, items, done } = results ?? { about: {}, items: [], done: true };
   const all = plural(total, "picture");
   if (!isSearch) return filter ? `${plural(about.total ?? items.length, "picture")} of ${all}` : all;
   const took = `${Math.max(1, Math.round(about.elapsed_ms ?? 0))} ms`;
   if (!items.length) return `Nothing found, ${took}`;
-  if (nothingFits) return `None of ${all} may fit, ${took}`;
   const read = [
     about.truncated && ", the text was longer than the model reads",
     about.sortedAll === false && ", sorted among the best ones",
     about.wordsIncomplete && ", words of names and metadata are still being indexed",
   ].filter(Boolean).join("");
-  if (isUnlikely) return `Probably none of ${all}, ${took}${read}`;
-  if (about.sorted) return `${done ? "" : "At least "}${items.length} of ${all} may fit, ${took}${read}`;
-  if (nFit < items.length) return `${nFit || "None"} of ${all} may fit, ${took}${read}`;
+  if (about.sorted) {
+    const nOthers = total - items.length;
+    return html`
+      ${done ? "" : "At least "}${count(items.length)} of ${count(total)} may fit${read}${nOthers > 0 && html`,${" "}
+      ${done && !filter ? count(nOthers) : "the others"} left out${" "}
+      <button type="button" class="link" onClick=${showAll}>Show them all</button>`}`;
+  }
+  if (areUnlikely(items.slice(0, nFit))) return html`${nFit ? NOT_SURE : NO_GOOD_FIT}${read}${hasText && HINT}`;
+  if (nFit < items.length) return `${nFit} of ${all} may fit, ${took}${read}`;
   return `${done ? "" : "Best "}${items.length} of ${all}, ${took}${read}`;
 }
 
@@ -281,23 +279,6 @@ const Waiting = ({ problem }) => html`
     <strong>${problem.kind === "unreachable" ? "No answer from the server" : "Not ready yet"}</strong>
     <p>${problem.detail}</p>
     <p>The search is asked again by itself.</p>
-  </div>`;
-
-/** The nearest pictures are small: they are a guess, not an answer. */
-const NothingFits = ({ items, hint, open, show }) => html`
-  <div class="empty">
-    <strong>Nothing here fits</strong>
-    <p>No picture is likely to be what you mean. These are the nearest ones.</p>
-    ${hint && html`<p>${hint}</p>`}
-    <ul class="strip nearest">
-      ${items.slice(0, N_NEAREST).map((item) => html`
-        <li key=${item.id}>
-          <button type="button" aria-label=${nameOf(item)} title=${nameOf(item)} onClick=${() => open(item.id)}>
-            <${Mounted} collection=${item.collection} id=${item.id}/>
-          </button>
-        </li>`)}
-    </ul>
-    <button type="button" class="quiet" onClick=${show}>Show them all</button>
   </div>`;
 
 const NothingFound = ({ filter, clear }) => html`
