@@ -106,3 +106,21 @@ def test_adding_is_stopped_and_what_was_acknowledged_stays(opened: Page, server:
     n_told = int(opened.locator("#adding-status").inner_text().split(": ")[1].split()[0])
     assert 0 < n_told <= n_images(server) < 100
     expect(opened.locator("#find-status")).to_have_text(f"{n_images(server)} pictures")
+
+
+def test_page_follows_pictures_that_others_add(new_page: Callable[..., Watched], server: RunningServer) -> None:
+    page = new_page().page
+    page.clock.install()
+    url = f"{server.url}/collections/default/images"
+    httpx.post(url, files={"image": tiny_png(0)}).raise_for_status()
+    page.goto(server.url)
+    for n in (2, 3):
+        expect(page.locator("#find-status")).to_have_text("1 picture" if n == 2 else "2 pictures")
+        httpx.post(url, files={"image": tiny_png(n)}).raise_for_status()
+        page.clock.run_for(4000)
+    expect(page.locator("#find-status")).to_have_text("3 pictures")
+    page.get_by_role("link", name="Status").click()
+    expect(page.get_by_role("region", name="Summary")).to_be_visible()
+    httpx.post(url, files={"image": tiny_png(9)}).raise_for_status()
+    page.clock.run_for(4000)
+    expect(page.get_by_text("adding pictures to default")).to_be_visible()

@@ -129,3 +129,23 @@ def test_fields_inside_of_objects_filter_as_others_do(opened: Page, server: Runn
     opened.goto(f"{server.url}/#/collections/default")
     opened.get_by_role("region", name="Metadata").get_by_role("link", name="make 2").click()
     expect(opened.locator("#find-status")).to_have_text(f"4 pictures of {N_PICTURES} pictures")
+
+
+def test_another_collection_is_asked_the_same_with_the_filters_that_it_has(
+    opened: Page, server: RunningServer
+) -> None:
+    with Client(server.url) as client:
+        client.create_collection("other")
+        metadata = [{"kind": "plan"}, {"kind": "photograph"}]
+        client.add([noise(20), noise(21)], ids=["a", "b"], metadata=metadata, collection="other")
+        opened.reload()
+        opened.fill("#query", "red")
+        opened.locator(".filters summary").click()
+        opened.get_by_label("plan").check()
+        opened.get_by_label("hall").check()
+        expect(opened.locator(".tile")).to_have_count(3)
+        opened.select_option("#collection", "other")
+        expect(opened.locator(".tile .caption")).to_have_text(["a"])
+        expect(opened.locator("#query")).to_have_value("red")
+        expect(opened.locator(".filters .count")).to_have_text("1")
+        client.drop_collection("other")

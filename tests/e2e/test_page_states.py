@@ -48,6 +48,9 @@ def test_empty_collection_says_how_to_fill_it_once_the_key_is_given(
     page.reload()
     expect(page.locator(".empty")).to_be_visible()
     expect(page.locator("#key-dialog")).to_be_hidden()
+    page.fill("#query", "red")
+    expect(page).to_have_url(re.compile("q=red"))
+    expect(page.locator(".empty")).to_contain_text("No pictures here yet")
 
 
 NOTE_EARLY_RELEASES = """
@@ -163,15 +166,22 @@ def test_error_of_a_search_is_shown_and_can_be_retried(
     expect(page.locator(".problem")).to_have_count(0)
 
 
-def test_search_of_a_collection_that_is_being_loaded_is_asked_again_by_itself(
-    new_page: NewPage, gallery_server: RunningServer
+@pytest.mark.parametrize(
+    ("status", "title", "reason"),
+    [
+        (503, "Not ready yet", "collection 'gallery' is being loaded: 3 of 9"),
+        (429, "The server is busy", "64 images wait already"),
+    ],
+)
+def test_search_that_has_to_wait_says_why_and_is_asked_again_by_itself(
+    new_page: NewPage, gallery_server: RunningServer, status: int, title: str, reason: str
 ) -> None:
     page = new_page().page
-    reason = "collection 'gallery' is being loaded: 3 of 9"
     page.route(
-        "**/search", lambda route: route.fulfill(status=503, json={"title": "Not ready", "detail": reason})
+        "**/search", lambda route: route.fulfill(status=status, json={"title": "Sorry", "detail": reason})
     )
     page.goto(f"{gallery_server.url}/#/search?q=red")
+    expect(page.locator(".empty")).to_contain_text(title)
     expect(page.locator(".empty")).to_contain_text(reason)
     expect(page.locator(".problem")).to_have_count(0)
     page.unroute("**/search")

@@ -86,6 +86,8 @@ def test_jobs_are_listed_with_what_failed(opened: Page, server: RunningServer) -
 
 
 def test_key_is_made_shown_once_used_and_revoked(opened: Page, server: RunningServer) -> None:
+    keys = opened.get_by_role("region", name="API keys")
+    expect(keys.get_by_text("None but that of the server’s settings")).to_be_visible()
     opened.get_by_role("button", name="New key").click()
     opened.get_by_label("Name, for people").fill("kiosk")
     opened.get_by_label("default").check()

@@ -1,10 +1,14 @@
 /** Which collection the views show, and where added pictures go. */
 
-import { may, served } from "../server.js";
+import { useEffect, useState } from "../html.js";
+import { may, readCollections, served } from "../server.js";
 import { useStore } from "../store.js";
 
 /** The collection of sample pictures that a server may have. Nothing is added to it. */
 export const SAMPLES = "gallery";
+
+const POLL_MS = 3000;
+const MOST_STILL = 5;  // polls without a new picture
 
 export const useCollections = () => useStore(served).collections ?? [];
 
@@ -24,4 +28,27 @@ export function shownCollection(collections, asked) {
 export function addable({ name }) {
   if (!may("write")) return null;
   return name === SAMPLES ? served.get().version?.default_collection : name;
+}
+
+/**
+ * The names of the collections that pictures are being added to, by anyone: the gallery fills itself after the first
+ * start. Null until it is known. The counts are read until they stand still, or for as long as `isEndless`.
+ */
+export function useGrowing(isEndless) {
+  const [growing, setGrowing] = useState(null);
+  useEffect(() => {
+    let nStill = 0;
+    const look = async () => {
+      if (document.hidden) return;
+      const before = new Map(served.get().collections?.map(({ name, n_images: n }) => [name, n]));
+      await readCollections().catch(() => {});
+      const grown = served.get().collections.filter(({ name, n_images: n }) => n > (before.get(name) ?? 0));
+      nStill = grown.length ? 0 : nStill + 1;
+      if (grown.length || nStill > 1) setGrowing(grown.map(({ name }) => name));
+      if (nStill >= MOST_STILL && !isEndless) clearInterval(timer);
+    };
+    const timer = setInterval(look, POLL_MS);
+    return () => clearInterval(timer);
+  }, [isEndless]);
+  return growing;
 }

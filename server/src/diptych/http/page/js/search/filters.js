@@ -47,6 +47,15 @@ export function useFields(collection, total) {
   return fields;
 }
 
+/** Those of the chosen values whose fields another collection has, too. Label sets are of one collection. */
+export async function chosenThere(collection, only) {
+  if (!Object.keys(only).length) return {};
+  const read = client.fields(collection, { limit: 1, nested: true });
+  const names = await read.then(({ fields }) => fields.map(({ name }) => name), () => []);
+  return Object.fromEntries(
+    Object.entries(only).filter(([name, chosen]) => names.includes(name) && !areLabels(chosen)));
+}
+
 /**
  * `total` pictures with `fields` are in the collection, which is searched for `parts`; `only` are the chosen values.
  */

@@ -5,13 +5,13 @@ import { count, plural } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { Grid, isFocusLost } from "../parts/grid.js";
 import { Problem } from "../parts/problem.js";
-import { addable, shownCollection, useCollections } from "../collections/chosen.js";
+import { addable, shownCollection, useCollections, useGrowing } from "../collections/chosen.js";
 import { DropZone } from "../collections/drop_zone.js";
 import { AddButton, AddingBar } from "../collections/adding_bar.js";
-import { client, isPassing, isReadOnly, noteModel, readCollections, served } from "../server.js";
+import { client, isPassing, isReadOnly, noteModel, served } from "../server.js";
 import { useStore } from "../store.js";
 import { Credits } from "./credits.js";
-import { Filters, noteTagged, useFields } from "./filters.js";
+import { chosenThere, Filters, noteTagged, useFields } from "./filters.js";
 import { canSort, Order, orderOf } from "./order.js";
 import { PictureDialog } from "./picture.js";
 import { QueryBar } from "./query_bar.js";
@@ -32,7 +32,6 @@ const OPENED = { isPicture: true };
 const AHEAD = 20;  // further pictures are read before the arrow keys reach the last one
 const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
 const UNLIKELY = 0.2;  // relevance below which all hits together are hardly an answer
-const EMPTY_POLL_MS = 3000;
 
 /** Reads the pictures of a collection, without an `order` in that of their ids. */
 function browsePages(collection, filter, order) {
@@ -110,7 +109,7 @@ function Search({ collection, params }) {
   const asks = asked.length > 0;
   const isSearch = Boolean(results?.about.isSearch);  // those of the former query stay until the new ones are there
   usePassing(results?.problem, retry);
-  useFilling(total === 0);
+  useGrowing(total === 0);
 
   const openPicture = (id) => changeParams({ picture: id }, { state: OPENED });
   const closePicture = () => {
@@ -120,6 +119,11 @@ function Search({ collection, params }) {
   const setParts = (next, options) => changeParams({ ...paramsOfParts(next), picture: null }, options);
   const setOnly = (next) => changeParams({ only: paramOfChosen(next) }, { replace: true });
   const setOrder = (next) => changeParams({ order: next }, { replace: true });
+  const paramsFor = async (other) => ({
+    ...paramsOfParts(parts.filter(({ kind }) => kind !== "id")),  // a picture is of its collection
+    only: paramOfChosen(await chosenThere(other, only)),
+    order: params.get("order"),
+  });
   const scale = useTileScale();
   useEffect(() => { window.scrollTo({ top: 0 }); }, [key]);
 
@@ -154,7 +158,7 @@ function Search({ collection, params }) {
         <${QueryBar} collection=${name} parts=${parts} onChange=${setParts} busy=${stale && total > 0}/>
       </div>
       <div class="toolbar">
-        <${CollectionChooser} name=${name}/>
+        <${CollectionChooser} name=${name} paramsFor=${paramsFor}/>
         <${Filters} collection=${name} total=${total} fields=${fields} parts=${asked} only=${only}
           onChange=${setOnly}/>
         ${sorts && total > 0 && html`
@@ -180,7 +184,7 @@ function Search({ collection, params }) {
         </p>`}
       <${SelectionBar} selection=${selection} collection=${name} items=${shown} remove=${remove}/>
       ${items === null && !results?.problem && html`<${Placeholders}/>`}
-      ${total === 0 && !asks && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
+      ${total === 0 && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
       ${items?.length === 0 && results?.done && (asks || filter) && html`
         <${NothingFound} filter=${filter} clear=${() => setOnly({})}/>`}
       ${shown.length > 0 && html`
@@ -249,19 +253,12 @@ export function usePassing(problem, retry) {
   }, [problem]);
 }
 
-/** Pictures may be added by others, such as `diptych add`. */
-function useFilling(isEmpty) {
-  useEffect(() => {
-    if (!isEmpty) return undefined;
-    const timer = setInterval(() => { if (!document.hidden) readCollections().catch(() => {}); }, EMPTY_POLL_MS);
-    return () => clearInterval(timer);
-  }, [isEmpty]);
-}
-
-export function CollectionChooser({ name, view = "search" }) {
+/** `paramsFor(collection)` resolves to what stays in the address of another collection. */
+export function CollectionChooser({ name, view = "search", paramsFor = () => ({}) }) {
   const collections = useCollections();
   if (collections.length < 2) return null;
-  const choose = ({ target }) => goTo(addressOf(view, { collection: target.value }));
+  const choose = async ({ target: { value } }) =>
+    goTo(addressOf(view, { ...await paramsFor(value), collection: value }));
   return html`
     <label class="collection">
       <span class="unseen">Collection</span>
@@ -274,9 +271,14 @@ export function CollectionChooser({ name, view = "search" }) {
 const Placeholders = () => html`
   <ul class="placeholders" aria-hidden="true">${Array.from({ length: 24 }, (_, i) => html`<li key=${i}></li>`)}</ul>`;
 
+function titleOf({ kind, status }) {
+  if (kind === "unreachable") return "No answer from the server";
+  return status === 429 ? "The server is busy" : "Not ready yet";
+}
+
 const Waiting = ({ problem }) => html`
   <div class="empty" role="status">
-    <strong>${problem.kind === "unreachable" ? "No answer from the server" : "Not ready yet"}</strong>
+    <strong>${titleOf(problem)}</strong>
     <p>${problem.detail}</p>
     <p>The search is asked again by itself.</p>
   </div>`;

@@ -6,9 +6,11 @@ import { CodeBlock } from "../parts/copy.js";
 import { Confirm, Dialog } from "../parts/dialog.js";
 import { Problem } from "../parts/problem.js";
 import { useCollections } from "../collections/chosen.js";
-import { client } from "../server.js";
+import { client, served } from "../server.js";
+import { useStore } from "../store.js";
 
 export function Keys() {
+  const { caller } = useStore(served);
   const [keys, setKeys] = useState(null);
   const [problem, setProblem] = useState(null);
   const [making, setMaking] = useState(false);
@@ -31,7 +33,11 @@ export function Keys() {
       </div>
       <${Problem} problem=${problem}/>
       ${keys?.length === 0 && html`
-        <p class="status">None. Without keys, whoever reaches this server may do everything.</p>`}
+        <p class="status">
+          ${caller?.key
+            ? "None but that of the server’s settings."
+            : "None. Without keys, whoever reaches this server may do everything."}
+        </p>`}
       ${keys?.length > 0 && html`
         <div class="table-frame">
           <table>

@@ -3,6 +3,7 @@
 import { addressOf } from "../address.js";
 import { count, duration, plural } from "../format.js";
 import { html } from "../html.js";
+import { useGrowing } from "../collections/chosen.js";
 import { isReadOnly, served } from "../server.js";
 import { useStore } from "../store.js";
 import { isOpen } from "./jobs.js";
@@ -16,6 +17,7 @@ const MAY = {
 /** `now` are the newest totals of the metrics and `jobs` those of the server; either is null while it is unknown. */
 export function Summary({ now, jobs }) {
   const { state, version, models, collections, caller } = useStore(served);
+  const growing = useGrowing(true);
   const isAway = state === "away";
   const troubles = isAway ? ["no answer from the server"] : troublesOf(now, models, collections ?? []);
   const { name, version: number, precision } = version.model ?? {};
@@ -25,7 +27,7 @@ export function Summary({ now, jobs }) {
     ["pictures", html`
       ${count(collections.reduce((sum, { n_images: n }) => sum + n, 0))} in${" "}
       <a href=${addressOf("collections")}>${plural(collections.length, "collection")}</a>`],
-    ["at work on", runningText(models?.rollout, jobs)],
+    ["at work on", runningText(models?.rollout, jobs, growing)],
     ["you may", `${scopes.filter((scope) => scope === "read" || !isReadOnly()).map((one) => MAY[one]).join("; ")}`
       + `${isReadOnly() ? "; this server is read-only" : ""}`],
     ["runs for", now && `${duration(now.uptime_s)}, ${plural(now.nRequests, "request")}`],
@@ -57,11 +59,12 @@ function troublesOf(now, models, collections) {
   ];
 }
 
-function runningText(rollout, jobs) {
+function runningText(rollout, jobs, growing) {
   const open = (jobs ?? []).filter(isOpen);
   const texts = [
     rollout && `a move to ${rollout.target.name} version ${rollout.target.version}`,
     open.length > 0 && plural(open.length, "job"),
+    growing?.length > 0 && `adding pictures to ${growing.join(", ")}`,
   ].filter(Boolean);
-  return texts.join(", ") || (jobs && "nothing");
+  return texts.join(", ") || (jobs && growing && "nothing");
 }
