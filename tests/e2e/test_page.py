@@ -61,6 +61,13 @@ def test_page_is_small_and_its_modules_are_all_announced(
     assert modules == set(announced)
 
 
+def test_field_keeps_its_width_while_one_types(opened: Page) -> None:
+    before = opened.locator("#query").bounding_box()
+    opened.locator("#query").press_sequentially("red", delay=20)
+    expect(opened.get_by_role("button", name="Add as part")).to_be_visible()
+    assert opened.locator("#query").bounding_box() == before
+
+
 def test_search_follows_the_typing_and_is_one_step_of_the_history(opened: Page) -> None:
     opened.locator("#query").press_sequentially("red", delay=20)
     expect(opened.locator("#find-status")).to_contain_text("of 26 pictures")

@@ -108,7 +108,9 @@ def test_adding_is_stopped_and_what_was_acknowledged_stays(opened: Page, server:
     expect(opened.locator("#find-status")).to_have_text(f"{n_images(server)} pictures")
 
 
-def test_page_follows_pictures_that_others_add(new_page: Callable[..., Watched], server: RunningServer) -> None:
+def test_page_follows_pictures_that_others_add(
+    new_page: Callable[..., Watched], server: RunningServer
+) -> None:
     page = new_page().page
     page.clock.install()
     url = f"{server.url}/collections/default/images"

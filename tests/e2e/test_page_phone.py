@@ -80,6 +80,20 @@ def test_bars_are_in_sight_with_the_pictures_that_they_are_of(opened: Page) -> N
     expect(opened.locator("#bars li").nth(4)).to_be_in_viewport(ratio=1)
 
 
+def test_portrait_is_no_higher_than_its_button(opened: Page) -> None:
+    opened.get_by_role("link", name="Classify").click()
+    tall = [
+        {"name": f"{c}.png", "mimeType": "image/png", "buffer": picture(c, (30, 90))} for c in ("red", "blue")
+    ]
+    opened.set_input_files("#file", tall)
+    image = opened.locator(".strip img").first
+    expect(image).to_have_js_property("complete", True)
+    inner, outer = image.bounding_box(), opened.locator(".strip button").first.bounding_box()
+    assert inner is not None
+    assert outer is not None
+    assert outer["y"] <= inner["y"] < inner["y"] + inner["height"] <= outer["y"] + outer["height"]
+
+
 def test_swipe_goes_to_the_next_picture_and_back(opened: Page) -> None:
     opened.locator(".tile a").first.click()
     name = opened.locator("dialog.picture h2")

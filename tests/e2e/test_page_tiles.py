@@ -1,10 +1,11 @@
 """How the search view shows pictures: photographs fill their tiles, and a slider makes all of them larger."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from diptych_client import Client
 from support.browser import Watched
@@ -81,3 +82,36 @@ def test_size_of_the_tiles_is_remembered(opened: Page) -> None:
     opened.reload()
     expect(opened.get_by_label("Size of the pictures")).to_have_value("4")
     assert width() > 1.5 * usual
+
+
+GROUND = "(element, part) => getComputedStyle(element, part).backgroundColor"
+
+
+def is_dark(colour: str) -> bool:
+    return max(int(part) for part in re.findall(r"\d+", colour)[:3]) < 64
+
+
+def test_in_the_dark_only_drawings_stand_on_a_light_ground(
+    new_page: Callable[..., Watched], gallery_server: RunningServer
+) -> None:
+    page = new_page(color_scheme="dark").page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/thumbnail?*", hold)
+    page.goto(f"{gallery_server.url}/#/search?collection={COLLECTION}")
+    tile = page.locator(".tile a")
+    expect(tile).to_have_count(3)
+    assert is_dark(tile.nth(1).evaluate(GROUND, "::before"))
+    for route in held:
+        route.continue_()
+    page.unroute("**/thumbnail?*", hold)
+    expect(page.locator(".tile .mounted")).to_have_count(2)
+    assert not is_dark(tile.nth(1).evaluate(GROUND, "::before"))
+    for name, dark in (("0-photograph", True), ("1-on-white", False)):
+        tile.filter(has_text=name).click()
+        expect(page.locator(".picture-stage .mounted")).to_have_count(int(not dark))
+        assert is_dark(page.locator(".picture-stage").evaluate(GROUND)) == dark
+        page.keyboard.press("Escape")

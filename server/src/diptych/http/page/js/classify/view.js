@@ -4,6 +4,7 @@ import { plural, percent } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { PicturePicker } from "../parts/picker.js";
 import { Problem } from "../parts/problem.js";
+import { useKind } from "../parts/thumbnail.js";
 import { toast } from "../parts/toasts.js";
 import { picturesIn } from "../collections/dropped.js";
 import { served } from "../server.js";
@@ -115,6 +116,7 @@ function useExamined(pictures, labels, templates) {
 function Preview({ picture }) {
   const [url, setUrl] = useState(null);
   const [unreadable, setUnreadable] = useState(false);
+  const [kind, onLoad] = useKind(picture.key);
   useEffect(() => {
     let made = null;
     let closed = false;
@@ -131,7 +133,8 @@ function Preview({ picture }) {
   return html`
     <figure class="preview">
       ${url && !unreadable
-        ? html`<img id="preview" alt=${picture.name} src=${url} onError=${() => setUnreadable(true)}/>`
+        ? html`<img id="preview" class=${kind === "mounted" ? kind : ""} alt=${picture.name} src=${url}
+            onLoad=${onLoad} onError=${() => setUnreadable(true)}/>`
         : html`<span class="status">${unreadable ? "The browser cannot show this picture" : ""}</span>`}
       <figcaption>${picture.name}</figcaption>
     </figure>`;

@@ -49,11 +49,10 @@ const fillings = new Map();  // pictures that were seen -> whether they fill the
 const EDGE_PX = 32;
 
 /**
- * A thumbnail in a square: a photograph fills it, a drawing on white or transparent ground keeps a mount around it.
- * It is shown once it is known which of both it is.
+ * `[kind, onLoad]` of an <img>: a photograph "fills" its tile, a drawing is "mounted", and either is "unseen-yet" until
+ * an <img> of this name has loaded.
  */
-export function Mounted({ collection, id, size }) {
-  const name = `${collection}/${id}`;
+export function useKind(name) {
   const [fills, setFills] = useState(fillings.get(name));
   const onLoad = ({ target }) => {
     if (fills !== undefined) return;
@@ -62,7 +61,15 @@ export function Mounted({ collection, id, size }) {
       setFills(!isPlain);
     });
   };
-  const kind = fills === undefined ? "unseen-yet" : fills ? "fills" : "mounted";
+  return [fills === undefined ? "unseen-yet" : fills ? "fills" : "mounted", onLoad];
+}
+
+/**
+ * A thumbnail in a square: a photograph fills it, a drawing on white or transparent ground keeps a mount around it.
+ * It is shown once it is known which of both it is.
+ */
+export function Mounted({ collection, id, size }) {
+  const [kind, onLoad] = useKind(`${collection}/${id}`);
   return html`<${Picture} collection=${collection} id=${id} size=${size} class=${kind} onLoad=${onLoad}/>`;
 }
 

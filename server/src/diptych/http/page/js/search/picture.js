@@ -6,7 +6,7 @@ import { classifyLater } from "../classify/waiting.js";
 import { CodeBlock } from "../parts/copy.js";
 import { Problem } from "../parts/problem.js";
 import { saveFile } from "../parts/save.js";
-import { Mounted, Picture } from "../parts/thumbnail.js";
+import { Mounted, Picture, useKind } from "../parts/thumbnail.js";
 import { client, isAbort, may } from "../server.js";
 import { Metadata } from "./metadata.js";
 import { askedOf } from "./query.js";
@@ -126,13 +126,17 @@ export function PictureDialog({
 
 /**
  * The file as it was added; where none is kept, a note. The thumbnail stands in until it is there; `attributes` are
- * those of both.
+ * those of both. A drawing has the class "mounted".
  */
 export function Original({ collection, image, id, name, ...attributes }) {
+  const [kind, onLoad] = useKind(`${collection}/${id}`);
   if (image && !image.kept) return html`<p class="notice">No file of this picture is kept, only its vector.</p>`;
+  const ground = kind === "mounted" ? "mounted" : "";
   return image
-    ? html`<${Picture} collection=${collection} id=${id} original alt=${name} ...${attributes}/>`
-    : html`<${Picture} collection=${collection} id=${id} alt=${name} class="stand-in" ...${attributes}/>`;
+    ? html`<${Picture} collection=${collection} id=${id} original alt=${name} class=${ground} onLoad=${onLoad}
+                       ...${attributes}/>`
+    : html`<${Picture} collection=${collection} id=${id} alt=${name} class="stand-in ${ground}" onLoad=${onLoad}
+                       ...${attributes}/>`;
 }
 
 function Match({ hit }) {

@@ -77,11 +77,11 @@ export function QueryBar({ collection, parts, onChange, busy }) {
              spellcheck=${false} enterkeyhint="search" value=${typed} onInput=${onInput}
              autofocus=${matchMedia("(hover: hover)").matches}/>
       ${busy && html`<${Spinner} label="Searching"/>`}
-      ${typed.trim() && html`
-        <button type="button" class="quiet as-part" onClick=${addText}
-          title="Make these words a part of the query with a weight of its own">
-          Add as part
-        </button>`}
+      <button type="button" class="quiet as-part" onClick=${addText}
+        style=${{ visibility: typed.trim() ? "visible" : "hidden" }}
+        title="Make these words a part of the query with a weight of its own">
+        Add as part
+      </button>
       <${PicturePicker} label="Search with a picture"
         onFiles=${([file]) => onChange([...parts, { kind: "upload", value: keepUpload(file), weight: 1 }])}>
         <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true">
