@@ -154,3 +154,15 @@ def test_collection_that_no_version_serves_says_why_and_offers_no_adding(
         expect(facts).to_contain_text("of tiny, which is not served")
         expect(page.get_by_role("region", name="Settings")).to_be_visible()
         expect(page.get_by_role("region", name="Add pictures")).to_have_count(0)
+
+
+def test_empty_collections_are_one_line_below_those_with_pictures(
+    new_page: OpenPage, server: RunningServer
+) -> None:
+    page = opened(new_page, server, "#/collections")
+    cards = page.locator(".card")
+    expect(cards.locator("h3")).to_have_text(["gallery", "default"])
+    expect(page.locator(".samples img")).not_to_have_count(0)
+    box = cards.last.bounding_box()
+    assert box is not None
+    assert box["height"] < 80

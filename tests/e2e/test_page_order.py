@@ -56,6 +56,7 @@ def test_collection_is_sorted_by_date_and_by_name(opened: Page) -> None:
     order = opened.get_by_label("Order")
     order.select_option("Newest first")
     expect_captions(opened, "red-new", "blue", "red-old", "undated")
+    expect(opened.locator("#find-status")).to_have_text("4 pictures, 1 without a date last")
     order.select_option("Oldest first")
     expect_captions(opened, "red-old", "blue", "red-new", "undated")
     opened.reload()

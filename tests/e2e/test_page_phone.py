@@ -53,11 +53,20 @@ def test_hint_of_a_guess_leaves_the_first_picture_near_the_top(opened: Page, mat
 
 
 def test_first_picture_is_near_the_top(opened: Page) -> None:
-    expect(opened.locator(".welcome")).to_be_visible()
     assert top_of(opened.locator(".tile").first) <= MOST_ABOVE
     opened.fill("#query", "red")
     expect(opened.locator("#find-status")).to_be_visible()
     expect(opened.locator(".tile .caption").first).to_have_text("red")
+    assert top_of(opened.locator(".tile").first) <= MOST_ABOVE
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_first_visit_says_what_the_pictures_are_and_how_to_add_others(opened: Page, width: int) -> None:
+    opened.set_viewport_size({"width": width, "height": HEIGHT})
+    welcome = opened.locator(".welcome")
+    expect(welcome).to_have_text("Sample pictures, until you add yours with “Add”.", use_inner_text=True)
+    expect(welcome).to_be_in_viewport(ratio=1)
+    assert welcome.evaluate("({ offsetHeight }) => offsetHeight") < 30  # one line
     assert top_of(opened.locator(".tile").first) <= MOST_ABOVE
 
 

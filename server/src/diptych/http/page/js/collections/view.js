@@ -44,16 +44,18 @@ function All({ collections }) {
         <strong>No collections yet</strong><p>A collection holds pictures that are searched together.</p>
       </div>`}
     <ul class="cards">
-      ${collections.map((collection) => html`<${Card} key=${collection.name} collection=${collection}/>`)}
+      ${[...collections].sort(emptyLast).map((one) => html`<${Card} key=${one.name} collection=${one}/>`)}
     </ul>
     ${creating && html`<${Create} onClose=${() => setCreating(false)}/>`}`;
 }
 
+const emptyLast = (one, other) => (one.n_images === 0) - (other.n_images === 0);
+
 function Card({ collection }) {
   const { name, n_images: n, n_embedded: embedded, rollout, state } = collection;
   return html`
-    <li class="panel card">
-      <${Samples} name=${name} nImages=${n} n=${N_SAMPLES} rows="two-rows"/>
+    <li class=${n ? "panel card" : "panel card bare"}>
+      ${n > 0 && html`<${Samples} name=${name} nImages=${n} n=${N_SAMPLES} rows="two-rows"/>`}
       <h3><a href=${addressOf(["collections", name])}>${name}</a></h3>
       ${state !== "ready" && html`<${State} collection=${collection}/>`}
       <p class="big">${count(n)} <span>${n === 1 ? "picture" : "pictures"}</span></p>
@@ -61,7 +63,8 @@ function Card({ collection }) {
       ${rollout && html`
         <p class="status">moving to ${rollout.model} ${rollout.version}, ${rollout.precision}</p>
         <${Progress} done=${rollout.n_embedded} total=${rollout.n_images} label="Embedded pictures of ${name}"/>`}
-      <p class="row"><a class="quiet small button" href=${addressOf("search", { collection: name })}>Search</a></p>
+      ${n > 0 && html`
+        <p class="row"><a class="quiet small button" href=${addressOf("search", { collection: name })}>Search</a></p>`}
     </li>`;
 }
 

@@ -21,6 +21,12 @@ export function canSort(parts, { version, models }) {
   return parts.every(({ kind }) => model?.calibration?.[kind === "text" ? "text" : "image"]?.ignored === null);
 }
 
+/** How many of `total` pictures come last in this order, as they have no date; 0 in another order. */
+export function nUndated(fields, { orderBy }, total) {
+  const field = DATES.includes(orderBy) && fields.find(({ name }) => name === orderBy);
+  return field ? total - field.n_images : 0;
+}
+
 /** Chooses the order, of those that the `fields` of the collection allow. */
 export function Order({ fields, params, isSearch, onChange }) {
   const known = (names) => names.find((name) => fields.some((field) => field.name === name));
@@ -33,8 +39,9 @@ export function Order({ fields, params, isSearch, onChange }) {
   ];
   if (!orders.some(([value]) => value === chosen)) orders.push([chosen, `By ${chosen.replace(/^-/, "")}`]);
   if (orders.length < 2) return null;
+  const mark = !chosen ? "⇅" : chosen === name ? "A–Z" : chosen.startsWith("-") ? "↓" : "↑";  // on a phone
   return html`
-    <label class="order">
+    <label class=${chosen ? "order chosen" : "order"} data-mark=${mark}>
       <span class="unseen">Order</span>
       <select value=${chosen} onChange=${({ target }) => onChange(target.value)}>
         ${orders.map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}

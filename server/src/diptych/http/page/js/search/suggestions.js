@@ -18,6 +18,9 @@ export function knowsDrawingsOnly({ version, models }) {
   return model?.source?.dataset === "pictograms" && !model.source.image_tower_from;
 }
 
+/** Left out on a phone. */
+const wordy = (text) => html`<span class="wordy">${text}</span>`;
+
 /** `target` is the collection that pictures are added to, or null. */
 export function Suggestions({ collection, target }) {
   const server = useStore(served);
@@ -29,8 +32,8 @@ export function Suggestions({ collection, target }) {
     <p id="examples" class="examples">
       ${!hasOwn && html`
         <span class="welcome">
-          Sample pictures${target && html`, until you add yours<span class="wordy">${" "}
-          with “Add pictures”, by dropping them here, or with <code>diptych add FOLDER</code></span>`}.
+          Sample pictures${target && html`, until you add yours with “Add${wordy(" pictures")}”${wordy(
+            html`, by dropping them here, or with <code>diptych add FOLDER</code>`)}`}.
         </span>`}
       <span>Try</span>
       ${shown.map(([words]) => html`

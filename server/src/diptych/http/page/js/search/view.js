@@ -12,7 +12,7 @@ import { client, isPassing, isReadOnly, noteModel, served } from "../server.js";
 import { useStore } from "../store.js";
 import { Credits } from "./credits.js";
 import { chosenThere, Filters, noteTagged, useFields } from "./filters.js";
-import { canSort, Order, orderOf } from "./order.js";
+import { canSort, nUndated, Order, orderOf } from "./order.js";
 import { PictureDialog } from "./picture.js";
 import { QueryBar } from "./query_bar.js";
 import {
@@ -165,7 +165,10 @@ function Search({ collection, params }) {
           <${Order} fields=${fields} params=${params} isSearch=${asks}
             onChange=${setOrder}/>`}
         <p id="find-status" class="status" role="status" tabindex="-1" ref=${status}>
-          ${items && statusOf({ results, isSearch, total, nFit, hasText, filter, showAll: () => setOrder(null) })}
+          ${items && statusOf({
+            results, isSearch, total, nFit, hasText, filter, nLast: nUndated(fields, order, total),
+            showAll: () => setOrder(null),
+          })}
         </p>
         ${shown.length > 0 && html`<${TileSize}/>`}
         ${shown.length > 0 && selection.Toggle}
@@ -221,10 +224,11 @@ const NOT_SURE = "Not sure: best guesses first";
 const NO_GOOD_FIT = "Nothing fits well: best guesses first";
 const HINT = html`. Try other words<span class="wordy">${" "}or an exact name</span>`;
 
-function statusOf({ results, isSearch, total, nFit, hasText, filter, showAll }) {
+function statusOf({ results, isSearch, total, nFit, hasText, filter, nLast, showAll }) {
   const { about, items, done } = results ?? { about: {}, items: [], done: true };
   const all = plural(total, "picture");
-  if (!isSearch) return filter ? `${plural(about.total ?? items.length, "picture")} of ${all}` : all;
+  if (!isSearch && filter) return `${plural(about.total ?? items.length, "picture")} of ${all}`;
+  if (!isSearch) return nLast > 0 ? `${all}, ${count(nLast)} without a date last` : all;
   const took = `${Math.max(1, Math.round(about.elapsed_ms ?? 0))} ms`;
   if (!items.length) return `Nothing found, ${took}`;
   const read = [
