@@ -94,7 +94,8 @@ class CollectionRegistry:
             raise
         await self._records.require_sound()
         if not self._read_only:
-            await self._files.remove_unused(await self._images.stored())
+            if n_removed := await self._files.remove_unused(await self._images.stored()):
+                log.warning("%d image files that no row uses are removed", n_removed)
             await self._indexes.remove_unused(await self._used_indexes())
             unread = await self._exif.begin(self)
             self._background.start(self._exif.run(unread, self._pace()), "reading EXIF")

@@ -101,10 +101,13 @@ class FileReferences:
         sizes = await self._images.sizes([record.sha256 for record in kept])
         return {record.id for record in kept if sizes.get(record.sha256) != record.n_bytes}
 
-    async def remove_unused(self, sha256s: Collection[str]) -> None:
-        """Delete those of the files that no row uses. Only inside a write."""
-        if sha256s:
-            await self.remove(set(sha256s) - await self._records.rows.used_files(list(sha256s)))
+    async def remove_unused(self, sha256s: Collection[str]) -> int:
+        """Delete those of the files that no row uses; return how many. Only inside a write."""
+        if not sha256s:
+            return 0
+        unused = set(sha256s) - await self._records.rows.used_files(list(sha256s))
+        await self.remove(unused)
+        return len(unused)
 
     async def remove(self, sha256s: Collection[str]) -> None:
         """Delete the files, which no row uses, except those that an add has claimed. Only inside a write."""
