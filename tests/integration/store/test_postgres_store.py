@@ -308,3 +308,34 @@ def test_each_collection_and_identity_has_a_table_of_vectors_as_long_as_it_is_ne
             await store.close()
 
     run(story())
+
+
+def test_vectors_that_another_session_reads_are_dropped_later(
+    url: str, postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    """As pg_dump does: it holds locks of all tables for as long as it runs."""
+    schema = url.rpartition("%3D")[2]
+
+    def tables() -> set[str]:
+        query = f"SELECT tablename FROM pg_tables WHERE schemaname = '{schema}' AND tablename ~ '_[0-9]'"
+        return {name for (name,) in postgres_cluster.execute(query)}
+
+    async def story() -> None:
+        store = PostgresStore(url, tmp_path)
+        c = (await store.catalogue.create("c", "original", "one", REF)).number
+        await store.writer.put(c, [row("a")], identity="one", replace=False)
+        (key,) = await store.rows.keys(c, ["a"])
+        await store.vectors.put(c, [key], np.ones((1, 8), np.float32), "two")
+        with psycopg.connect(url) as other:
+            for table in ("vectors_1_1", "vectors_1_2", "words_1"):
+                other.execute(f"SELECT FROM {table}")
+            assert await store.vectors.forget(c, 9) == 0
+            await store.catalogue.drop(c)
+            await store.catalogue.clear(c, 9)
+            assert await store.catalogue.dropped() == []
+            assert tables() == {"vectors_1_1", "vectors_1_2", "words_1"}
+        await store.close()
+        await PostgresStore(url, tmp_path).close()
+        assert tables() == set()
+
+    run(story())

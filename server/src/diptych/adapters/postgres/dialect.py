@@ -108,13 +108,14 @@ class PostgresDialect:
     def clear_collection(self, db: PostgresConnection, c: int) -> None:
         """Drop the vectors and words of a dropped collection."""
         vector_tables.drop(db, vector_tables.of_collection(db, c).values())
-        if db.execute(f"SELECT 1 FROM words_{c} LIMIT 1").fetchone():
+        has_words = db.execute(f"SELECT 1 FROM words_{c} LIMIT 1").fetchone()
+        if has_words and vector_tables.lock(db, f"words_{c}"):
             text_index.begin_again(db, c)
 
     def drop_tables(self, db: PostgresConnection, c: int) -> None:
         """Drop the tables that a collection has of its own."""
-        db.execute(f"DROP TABLE IF EXISTS words_{c}")
-        vector_tables.drop(db, vector_tables.of_collection(db, c).values())
+        vectors = vector_tables.of_collection(db, c).values()
+        vector_tables.drop(db, {f"words_{c}", *vectors, *vector_tables.of_no_collection(db)})
 
 
 def _nested(order_by: OrderBy, text: str | None) -> Metadata:

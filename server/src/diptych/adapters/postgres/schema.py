@@ -3,6 +3,7 @@
 import re
 from itertools import chain
 
+from diptych.adapters.postgres import vector_tables
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.sqlite.schema import CONVERSIONS, OLDEST, SCHEMA, VERSION
 from diptych.errors import ConfigError, CorruptStore, StoreError
@@ -62,6 +63,7 @@ def prepare(db: PostgresConnection, folder: str, *, is_used: bool) -> None:
             "as unknown; name the folder that this database was first used with, or take an empty database "
             "and an empty folder"
         )
+    vector_tables.drop(db, vector_tables.of_no_collection(db))
 
 
 def _create(db: PostgresConnection, folder: str) -> None:

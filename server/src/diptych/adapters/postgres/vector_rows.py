@@ -112,8 +112,7 @@ class PostgresVectorRows:
             for identity, table in vector_tables.of_collection(db, c).items() if kept else ():
                 if identity not in kept:
                     (n_vectors,) = db.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
-                    vector_tables.drop(db, [table])
-                    if n_vectors:
+                    if vector_tables.drop(db, [table]) and n_vectors:
                         return int(n_vectors)
             return 0
 

@@ -1,12 +1,17 @@
-"""A table of vectors for each collection and identity, made with the first of them and dropped with all."""
+"""A table of vectors for each collection and identity, made with the first of them and dropped with all.
+
+A table that another session uses, such as pg_dump, is not waited for: a later drop or start drops it.
+"""
 
 # ruff: noqa: S608 - only numbers of collections and identities are inserted into statements
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from psycopg.errors import LockNotAvailable
 
 from diptych.adapters.postgres.connection import PostgresConnection
+from diptych.adapters.postgres.errors import LOG
 from diptych.adapters.sql.connection import Many, Writing
 from diptych.adapters.sql.rows import ONE_OF
 from diptych.adapters.sqlite import checksums
@@ -34,6 +39,16 @@ def of_collection(db: PostgresConnection, c: int) -> dict[int, str]:
     query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename LIKE ?"
     names = [str(name) for (name,) in db.execute(query, (f"vectors\\_{c}\\_%",))]
     return {int(name.rpartition("_")[2]): name for name in names}
+
+
+def of_no_collection(db: PostgresConnection) -> list[str]:
+    """The tables, also those of words, whose collection is gone."""
+    query = (
+        "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        " AND tablename ~ '^(words_[0-9]+|vectors_[0-9]+_[0-9]+)$'"
+        " AND split_part(tablename, '_', 2) NOT IN (SELECT number::text FROM collections)"
+    )
+    return [str(name) for (name,) in db.execute(query)]
 
 
 def put(db: PostgresConnection, key: int, embedding: Embedding, writing: Writing) -> None:
@@ -70,11 +85,24 @@ def delete(db: PostgresConnection, c: int, keys: Sequence[int]) -> None:
         db.execute(f"DELETE FROM {table} WHERE key {ONE_OF}", (Many(keys),))
 
 
-def drop(db: PostgresConnection, tables: Iterable[str]) -> None:
-    """Drop tables. A read that uses one is waited for, up to the connection's `lock_timeout`."""
-    for table in tables:
+def drop(db: PostgresConnection, tables: Iterable[str]) -> int:
+    """Drop those of the tables that no other session uses; return how many."""
+    free = [table for table in tables if lock(db, table)]
+    for table in free:
         db.tables.discard(table)
-        db.execute(f"DROP TABLE IF EXISTS {table}")
+        db.execute(f"DROP TABLE {table}")
+    return len(free)
+
+
+def lock(db: PostgresConnection, table: str) -> bool:
+    """Lock a table to drop it; False, at once, if another session uses it."""
+    try:
+        with db.raw.transaction():
+            db.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE NOWAIT")
+    except LockNotAvailable:
+        LOG.info("table %s is dropped later: another session uses it", table)
+        return False
+    return True
 
 
 def _create(db: PostgresConnection, table: str, n_bytes: int) -> None:
