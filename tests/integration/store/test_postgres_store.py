@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -124,6 +125,38 @@ def test_no_folder_is_served_with_another_store_than_its_own(url: str, tmp_path:
     with pytest.raises(ConfigError, match="are in PostgreSQL"):
         DataFolder(elsewhere).snapshot()
     assert (elsewhere / DATABASE_ID).exists()
+
+
+def test_database_of_another_encoding_is_refused(url: str, postgres_cluster: Cluster) -> None:
+    postgres_cluster.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING LATIN1")
+    try:
+        with pytest.raises(ConfigError, match=r"encoding LATIN1, .* --encoding=UTF8"):
+            PostgresThreads(url.replace("/postgres?", "/latin?"), FOLDER)
+    finally:
+        postgres_cluster.execute("DROP DATABASE latin")
+
+
+def test_texts_are_sent_in_utf8_whatever_the_url_says(url: str) -> None:
+    with closing(PostgresThreads(f"{url}&client_encoding=LATIN1", FOLDER)) as opened:
+        asyncio.run(opened.write(adds("\u6771\u4eac")))
+        assert asyncio.run(names(opened)) == ["\u6771\u4eac"]
+
+
+def test_missing_schema_is_named(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"no schema of search_path 'nowhere' exists .* CREATE SCHEMA"):
+        PostgresThreads(
+            url.replace("search_path%3D", "search_path%3Dnowhere%20-capplication_name%3D"), FOLDER
+        )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["u:12/s3cret@h/d", "u:s3cret/x@h/d", "u:a@s3cret@h/d", "u:%zzs3cret@h/d", "h/d?s3cret=1", "h:s3cret/d"],
+)
+def test_malformed_url_is_refused_without_its_secrets(url: str) -> None:
+    with pytest.raises(ConfigError, match="DIPTYCH_STORE is malformed") as refused:
+        PostgresThreads(f"postgresql://{url}", FOLDER)
+    assert "s3cret" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_work_whose_connection_is_lost_before_the_commit_is_done_again(

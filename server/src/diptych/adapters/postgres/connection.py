@@ -12,6 +12,7 @@ from psycopg.types.numeric import FloatDumper
 
 from diptych.adapters.sql.connection import Dialect
 from diptych.adapters.sql.rows import ONE_OF
+from diptych.errors import ConfigError
 
 # A killed server's statement ends within a second, and a network that is gone is noticed.
 _OPTIONS = "-c client_connection_check_interval=1s -c lock_timeout=10s"
@@ -26,6 +27,9 @@ _DEFAULTS: dict[str, Any] = {
 _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
+_WITH_WARNINGS = "SET client_min_messages = warning"  # see `is_unreplicated`
+_WAITS_FOR_STANDBYS = "syncrep.c"  # the source file of PostgreSQL; it warns of cancelled waits alone
+_PORTS = re.compile(r"[0-9,]*")
 _PLACEHOLDER = re.compile(r"\?(\d*)")
 _TEXT_AS_BYTES = re.compile(r"CAST\(([\w.]+) AS BLOB\)")
 
@@ -60,9 +64,11 @@ class PostgresConnection:
 
     def __init__(self, raw: Raw, dialect: Dialect) -> None:
         self.raw, self.dialect = raw, dialect
+        self.is_unreplicated = False  # the wait of a COMMIT for a synchronous standby was cancelled
         self.tables = set[str]()  # of vectors, which are known to exist
         # By table and key, what `vector_tables.flush` writes at once: each row would wait for its answer.
         self.vectors = dict[str, dict[int, tuple[int, bytes, int, int]]]()
+        raw.add_notice_handler(self._on_notice)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> psycopg.Cursor[Any]:
         """Run one statement of SQLite's language."""
@@ -75,25 +81,46 @@ class PostgresConnection:
         with self.raw.cursor() as cursor:
             cursor.executemany(translated, map(_numbered, parameters) if is_numbered else parameters)
 
+    def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.source_file == _WAITS_FOR_STANDBYS:
+            self.is_unreplicated = True
+
 
 def connect(url: str, application_name: str, dialect: Dialect) -> PostgresConnection:
     """Open a connection, blocking. What the URL says wins over our defaults. Raises psycopg.Error."""
-    given = conninfo_to_dict(url)
+    given = _parsed(url)
     options = f"{_OPTIONS} {given.pop('options', '')}"
     values = {**_DEFAULTS, "application_name": application_name, **given, "options": options}
+    values["client_encoding"] = "UTF8"
     raw = psycopg.connect(make_conninfo(**values), autocommit=True)
     raw.adapters.register_dumper(bool, _BoolAsInteger)
     raw.adapters.register_dumper(float, _UntypedFloat)
     raw.adapters.register_loader("numeric", _PlainNumber)
     raw.execute(_DURABLE)
+    raw.execute(_WITH_WARNINGS)
     return PostgresConnection(raw, dialect)
 
 
 def described(url: str) -> str:
-    """The database and its host, without user and password."""
-    given = conninfo_to_dict(url)
+    """The database and its host, without user and password. Raises ConfigError for a malformed URL."""
+    given = _parsed(url)
     host = given.get("host") or given.get("hostaddr") or "the local socket"
     return f"{given.get('dbname') or given.get('user') or 'of this user'} on {host}"
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """The parts of a URL. Parts of a password with `/` or `@` would be taken for others, and be shown."""
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.Error:
+        given = {"port": "malformed"}
+    is_whole = all("@" not in str(given.get(part) or "") for part in ("host", "dbname"))
+    if not (is_whole and _PORTS.fullmatch(str(given.get("port") or ""))):
+        raise ConfigError(
+            "DIPTYCH_STORE is malformed: it must be postgresql://USER@HOST:PORT/NAME?OPTION=VALUE with "
+            "options of libpq; characters such as @ / : # % in a password are written as %40 %2F %3A %23 %25"
+        )
+    return given
 
 
 @lru_cache(maxsize=1_000)

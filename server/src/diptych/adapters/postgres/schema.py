@@ -30,18 +30,34 @@ _OWN = (
 )
 
 
-def prepare(db: PostgresConnection, folder: str, *, is_used: bool) -> None:
-    """Make the tables, or bring those of an earlier release up to date, in the running transaction.
-
-    `folder`: the id of the data folder; `is_used`: it has files that a database must know of. Raises
-    ConfigError for a server that is too old, or a database of another folder; StoreError for a newer schema;
-    CorruptStore for an empty database of a folder that was used.
-    """
+def require_usable(db: PostgresConnection) -> None:
+    """Raise ConfigError for a server that is too old, another encoding than UTF8, or a missing schema."""
     if db.raw.info.server_version < OLDEST_SERVER:
         raise ConfigError(
             f"the database needs PostgreSQL {OLDEST_SERVER // 10_000} or newer, "
             f"this is {db.raw.info.server_version // 10_000}"
         )
+    encoding = db.raw.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise ConfigError(
+            f"the database has the encoding {encoding}, which cannot hold all texts: make one with "
+            "`createdb --encoding=UTF8 --template=template0 NAME`"
+        )
+    query = "SELECT current_schema(), current_setting('search_path')"
+    schema, path = db.execute(query).fetchone() or (None, "")
+    if schema is None:
+        raise ConfigError(
+            f"no schema of search_path {path!r} exists in the database: run CREATE SCHEMA first"
+        )
+
+
+def prepare(db: PostgresConnection, folder: str, *, is_used: bool) -> None:
+    """Make the tables, or bring those of an earlier release up to date, in the running transaction.
+
+    `folder`: the id of the data folder; `is_used`: it has files that a database must know of. Raises
+    ConfigError for a database of another folder; StoreError for a newer schema; CorruptStore for an empty
+    database of a folder that was used.
+    """
     version = _version(db)
     if version > VERSION:
         raise StoreError(f"the database has schema {version}, this version knows up to {VERSION}")

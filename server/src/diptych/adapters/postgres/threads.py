@@ -23,7 +23,7 @@ from diptych.adapters.postgres.errors import (
     reason_of,
     translated,
 )
-from diptych.adapters.postgres.schema import prepare
+from diptych.adapters.postgres.schema import prepare, require_usable
 from diptych.adapters.sql.connection import AnyStep, Result, Work
 from diptych.errors import DataDirLocked, StoreReadOnly, StoreUnavailable
 from diptych.failpoints import around
@@ -143,6 +143,7 @@ class PostgresThreads:
                 f"the database {described(self._url)} cannot be reached: {reason_of(error)}"
             ) from error
         try:
+            require_usable(db)
             self._lock(db)
             with postgres_errors_translated(), db.raw.transaction():
                 prepare(db, folder, is_used=is_used)
