@@ -12,7 +12,7 @@ from support.postgres import Cluster, cluster
 from support.warm_server import WarmServers
 
 END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'diptych%'"
-PATIENT = {"diptych.adapters.postgres.threads.RETRY_S": 120.0}  # a busy machine starts a database slowly
+PATIENT = {"diptych.adapters.postgres.retries.RETRY_S": 120.0}  # a busy machine starts a database slowly
 OF_THE_DATABASE = [point for point in POINTS if point.startswith(("commit", "job_commit", "answer"))]
 
 model_repo = model_repo_fixture({"precisions": {"fp32": "equal", "int8": "rounded"}})

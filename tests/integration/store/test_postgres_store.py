@@ -16,7 +16,7 @@ from diptych.adapters.backup.data_folder import DataFolder
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.database_id import DATABASE_ID
 from diptych.adapters.files.quota import Quota
-from diptych.adapters.postgres import threads
+from diptych.adapters.postgres import retries, threads
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.postgres.store import PostgresStore
 from diptych.adapters.postgres.threads import PostgresThreads
@@ -186,7 +186,7 @@ def test_commit_without_an_answer_is_found_out(
     opened: PostgresThreads, monkeypatch: pytest.MonkeyPatch, takes_place: bool, expected_runs: int
 ) -> None:
     """However long the outage lasts: a row that is stored and not in the index would not be found."""
-    monkeypatch.setattr(threads, "RETRY_S", 0.0)
+    monkeypatch.setattr(retries, "RETRY_S", 0.0)
     n_runs = 0
 
     def work(db: PostgresConnection) -> int:
@@ -216,6 +216,101 @@ def test_commit_without_an_answer_is_found_out(
     run(story())
 
 
+@pytest.mark.parametrize("ends", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_commit_whose_wait_for_a_standby_is_ended_is_not_acknowledged_without_it(
+    opened: PostgresThreads, postgres_cluster: Cluster, ends: str
+) -> None:
+    n_runs, since = 0, "-infinity"
+    waiting = "pg_stat_activity WHERE wait_event = 'SyncRep' AND xact_start >"
+
+    def require_standby(name: str) -> None:
+        postgres_cluster.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+        postgres_cluster.execute("SELECT pg_reload_conf()")
+
+    def work(db: PostgresConnection) -> None:
+        nonlocal n_runs
+        n_runs += 1
+        db.execute(ADD, ("a",))
+
+    async def story() -> None:
+        nonlocal since
+        writing = asyncio.ensure_future(opened.write(work))
+        for _ in range(2):
+            while not (
+                found := postgres_cluster.execute(f"SELECT xact_start::text FROM {waiting} '{since}'")
+            ):
+                assert not writing.done()
+                await asyncio.sleep(0.01)
+            postgres_cluster.execute(f"SELECT {ends}(pid) FROM {waiting} '{since}'")
+            ((since,),) = found
+        require_standby("")
+        await writing
+        assert (await names(opened), n_runs) == (["a"], 1)
+        await opened.write(adds("b"))
+        opened.require_writable()
+
+    require_standby("nobody")
+    try:
+        run(story())
+    finally:
+        require_standby("")
+
+
+@pytest.mark.parametrize(
+    "failing",
+    ["SELECT pg_terminate_backend(pg_backend_pid())", "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"],
+)
+def test_work_that_always_fails_ends_while_other_work_succeeds(
+    opened: PostgresThreads, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    monkeypatch.setattr(retries, "RETRY_S", 0.2)
+    n_runs = 0
+
+    def work(db: PostgresConnection) -> None:
+        nonlocal n_runs
+        n_runs += 1
+        assert n_runs < 20, "it is tried again without end"
+        opened.read_now(lambda other: other.execute("SELECT 1").fetchone())
+        db.execute(failing)
+
+    async def story() -> None:
+        with pytest.raises(StoreUnavailable):
+            await opened.write(work)
+        assert n_runs > 1
+        await opened.write(adds("a"))
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("lock_timeout", "another session holds a lock"),
+        ("statement_timeout", "statement timeout; .* such as statement_timeout"),
+    ],
+)
+def test_waits_that_the_database_ends_are_named_and_not_repeated(
+    url: str, option: str, expected: str
+) -> None:
+    n_runs = 0
+
+    def work(db: PostgresConnection) -> None:
+        nonlocal n_runs
+        n_runs += 1
+        db.execute(ADD, ("a",))
+
+    with (
+        closing(PostgresThreads(f"{url}%20-c{option}%3D400ms", FOLDER)) as opened,
+        psycopg.connect(url) as other,
+    ):
+        other.execute("LOCK TABLE identities")
+        with pytest.raises(StoreUnavailable, match=expected):
+            asyncio.run(opened.write(work))
+        assert n_runs == 1
+        other.rollback()
+        asyncio.run(opened.write(work))
+
+
 def test_server_that_lost_the_lock_to_another_one_writes_no_more(
     url: str, opened: PostgresThreads, postgres_cluster: Cluster
 ) -> None:
@@ -233,7 +328,9 @@ def test_server_that_lost_the_lock_to_another_one_writes_no_more(
     run(story())
 
 
-def test_database_that_lost_acknowledged_writes_takes_no_more(url: str, opened: PostgresThreads) -> None:
+def test_database_that_lost_acknowledged_writes_takes_no_more(
+    url: str, opened: PostgresThreads, caplog: pytest.LogCaptureFixture
+) -> None:
     """As a standby that lagged when it took over."""
 
     async def story() -> None:
@@ -243,14 +340,22 @@ def test_database_that_lost_acknowledged_writes_takes_no_more(url: str, opened: 
         with psycopg.connect(url, autocommit=True) as db:
             db.execute("UPDATE last_write SET id = %s", (before,))
         with pytest.raises(StoreUnavailable, match="has lost writes that were acknowledged"):
+            opened.require_writable()
+        with pytest.raises(StoreUnavailable, match="has lost writes that were acknowledged"):
             await opened.write(adds("c"))
 
     run(story())
+    assert [one.levelname for one in caplog.records if "has lost writes" in one.message] == ["ERROR"]
 
 
 def test_outage_is_waited_for_and_then_told_at_once(
-    opened: PostgresThreads, postgres_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    opened: PostgresThreads,
+    postgres_cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "diptych.store")
+
     async def story() -> None:
         await opened.write(adds("a"))
         assert await names(opened) == ["a"]
@@ -264,7 +369,7 @@ def test_outage_is_waited_for_and_then_told_at_once(
         await waiting
         assert await names(opened) == ["a", "b"]
         opened.require_writable()
-        monkeypatch.setattr(threads, "RETRY_S", 0.0)
+        monkeypatch.setattr(retries, "RETRY_S", 0.0)
         postgres_cluster.stop()
         try:
             for refused in (opened.write(adds("c")), names(opened)):
@@ -276,6 +381,7 @@ def test_outage_is_waited_for_and_then_told_at_once(
         assert await names(opened) == ["a", "b", "d"]
 
     run(story())
+    assert [one.levelname for one in caplog.records] == 2 * ["WARNING", "INFO"]
 
 
 def test_folder_without_its_originals_is_refused(url: str, tmp_path: Path) -> None:

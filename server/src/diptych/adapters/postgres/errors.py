@@ -1,7 +1,7 @@
 """Translates psycopg's errors into ours. Messages name neither host nor user: callers may see them."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -11,14 +11,38 @@ from diptych.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailabl
 
 LOG = logging.getLogger("diptych.store")
 UNREACHABLE = "the database cannot be reached: the server tries again with each request"
-# After which the same work may succeed on another connection, or in another transaction.
-PASSING = (psycopg.OperationalError, psycopg.InterfaceError, errors.UndefinedTable)
-_LASTING = (errors.DiskFull, errors.OutOfMemory, errors.ReadOnlySqlTransaction)
+# Connections that failed, servers that stop or start, and too many connections. The driver has no state.
+_OUT_OF_REACH = ("08", "57P", "53300")
+_ENDED_BY_OTHERS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UndefinedTable)
+_ENDED = (errors.QueryCanceled, errors.SerializationFailure, errors.DeadlockDetected)
+
+_READ_ONLY = "the database takes no writes, as a standby does"
+_LOCKED = "the database: another session holds a lock that this needs, such as pg_dump's: try again later"
+_NOT_REPLICATED = "the database has stored a write that its synchronous standby may lack: try again"
+
+
+class NotReplicated(psycopg.OperationalError):
+    """A COMMIT took place, and its wait for a synchronous standby was cancelled."""
+
+
+_KNOWN: tuple[tuple[type[psycopg.Error], Callable[[], StoreError]], ...] = (
+    (errors.DiskFull, lambda: StoreFull("the database: no space is left on its disk")),
+    (errors.ReadOnlySqlTransaction, lambda: StoreReadOnly(_READ_ONLY)),
+    (errors.LockNotAvailable, lambda: StoreUnavailable(_LOCKED)),
+    (NotReplicated, lambda: StoreUnavailable(_NOT_REPLICATED)),
+)
+
+
+def is_out_of_reach(error: BaseException) -> bool:
+    """Whether the connection failed, and not the statement."""
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    return not isinstance(error, NotReplicated) and (error.sqlstate or "08").startswith(_OUT_OF_REACH)
 
 
 def is_passing(error: psycopg.Error) -> bool:
-    """Whether to try again: the connection is gone, or the transaction was ended by another one."""
-    return isinstance(error, PASSING) and not isinstance(error, _LASTING)
+    """Whether the same work may succeed on another connection, or in another transaction."""
+    return is_out_of_reach(error) or isinstance(error, (*_ENDED_BY_OTHERS, NotReplicated))
 
 
 @contextmanager
@@ -32,11 +56,15 @@ def postgres_errors_translated() -> Iterator[None]:
 
 def translated(error: psycopg.Error) -> StoreError:
     """The error of a store for one of psycopg. Its details, which may hold values of rows, are left out."""
-    if isinstance(error, errors.DiskFull):
-        return StoreFull("the database: no space is left on its disk")
-    if isinstance(error, errors.ReadOnlySqlTransaction):
-        return StoreReadOnly("the database takes no writes, as a standby does")
-    if is_passing(error):
+    for kind, ours in _KNOWN:
+        if isinstance(error, kind):
+            return ours()
+    if isinstance(error, _ENDED):
+        return StoreUnavailable(
+            f"the database ended a statement: {reason_of(error)}; try again, and if it ends again, look at "
+            "settings of the database such as statement_timeout"
+        )
+    if is_out_of_reach(error):
         return StoreUnavailable(UNREACHABLE)
     return StoreError(f"the database failed: {reason_of(error)}")
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from secrets import token_hex
 from socket import gethostname
 
@@ -18,21 +17,25 @@ from diptych.adapters.postgres.connection import PostgresConnection, connect, de
 from diptych.adapters.postgres.dialect import PostgresDialect
 from diptych.adapters.postgres.errors import (
     LOG,
-    is_passing,
+    NotReplicated,
     postgres_errors_translated,
     reason_of,
     translated,
 )
+from diptych.adapters.postgres.retries import PAUSE_S, Outage, Retries
 from diptych.adapters.postgres.schema import prepare, require_usable
 from diptych.adapters.sql.connection import AnyStep, Result, Work
 from diptych.errors import DataDirLocked, StoreReadOnly, StoreUnavailable
 from diptych.failpoints import around
 
 N_READERS = 4
-RETRY_S = 8.0  # of an outage: calls wait that long, later ones fail at once until it is over
-PAUSE_S = 0.1  # between two attempts
 LOCK_WAIT_S = 5.0  # the connection of a killed server may live that long
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('diptych'), hashtext(current_schema()))"
+_LOST = (
+    "the database has lost writes that were acknowledged, as a standby that lagged: "
+    "restart the server to go on with what is left"
+)
+_TAKEN = "another server has used the database meanwhile: restart this one"
 _HOLDER = (
     "SELECT application_name, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
     " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE locktype = 'advisory' AND granted"
@@ -62,12 +65,13 @@ class PostgresThreads:
         StoreError, ConfigError, CorruptStore.
         """
         self._url, self._server = url, token_hex(16)
+        self._outage = Outage(described(url))
         self._application_name = f"diptych {gethostname()[:30]} {os.getpid()}"
         self._dialect = PostgresDialect()
         self._connections = set[PostgresConnection]()
         self._local = threading.local()
-        self._down_since: float | None = None
-        self._last_id, self._is_closing = "", False
+        self._last_id = self._next_id = ""  # of the last COMMIT, and of the transaction that may follow
+        self._is_closing, self._is_refusing = False, False
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
         self._scanner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-scan")
@@ -112,15 +116,10 @@ class PostgresThreads:
         return self._readers.submit(self._query, work).result()
 
     def require_writable(self) -> None:
-        """Raise StoreUnavailable while the database is out of reach or used by another server, StoreReadOnly
-        for a standby. Blocking.
+        """Raise StoreUnavailable while the database is out of reach, has lost writes or is used by another
+        server, StoreReadOnly for a standby. Blocking.
         """
-        query = "SELECT server, pg_is_in_recovery() FROM last_write"
-        ask = partial(self._query, lambda db: db.execute(query).fetchone(), waits=False)
-        server, is_standby = self._readers.submit(ask).result()
-        self._require_own(server)
-        if is_standby:
-            raise StoreReadOnly("the database takes no writes, as a standby does")
+        self._readers.submit(self._require_writable).result()
 
     def n_bytes(self) -> int:
         """The bytes of the tables with their indexes. Blocking."""
@@ -133,6 +132,16 @@ class PostgresThreads:
             executor.shutdown()
         for db in self._connections:
             db.raw.close()
+
+    def _require_writable(self) -> None:
+        query = "SELECT server, id, pg_is_in_recovery() FROM last_write"
+        known = self._last_id, self._next_id
+        server, id, is_standby = self._query(lambda db: db.execute(query).fetchone(), waits=False)
+        self._require_own(server)
+        if id not in known and known == (self._last_id, self._next_id):  # no write has ended meanwhile
+            raise self._refusal(_LOST)
+        if is_standby:
+            raise StoreReadOnly("the database takes no writes, as a standby does")
 
     def _begin(self, folder: str, *, is_used: bool) -> None:
         """Take the database over. Runs in the thread of the writer."""
@@ -154,26 +163,25 @@ class PostgresThreads:
         self._local.db = db
 
     def _transact(self, work: Work[Result], step: AnyStep) -> Result:
-        id, in_doubt = token_hex(16), list[Result]()
+        id, in_doubt, retries = token_hex(16), list[Result](), Retries(self._outage)
         while True:
             db: PostgresConnection | None = None
             try:
                 db = self._connection(writes=True)
                 db.execute("BEGIN")
-                if self._is_committed(db, id, in_doubt=bool(in_doubt)):
-                    db.execute("ROLLBACK")
-                    return in_doubt[0]
-                in_doubt.clear()
-                result = work(db)
-                vector_tables.flush(db)
+                if not self._is_committed(db, id, in_doubt=bool(in_doubt)):
+                    in_doubt.clear()
+                    result = work(db)
+                    vector_tables.flush(db)
+                self._next_id = id
                 db.execute("UPDATE last_write SET id = ?", (id,))
                 in_doubt[:] = [result]
-                with around(step):
-                    db.execute("COMMIT")
-                self._last_id, self._down_since = id, None
+                self._commit(db, step)
+                self._last_id = id
+                self._outage.end()
                 return result
             except psycopg.Error as error:
-                self._leave(db, error, in_doubt=bool(in_doubt))
+                self._leave(db, error, retries, in_doubt=bool(in_doubt) and not self._is_closing)
             except BaseException:
                 self._roll_back(db)
                 raise
@@ -181,23 +189,32 @@ class PostgresThreads:
     def _is_committed(self, db: PostgresConnection, id: str, *, in_doubt: bool) -> bool:
         """Whether the transaction of this id, whose COMMIT had no answer, took place.
 
-        Waits for it if it still runs: it has locked the row. Raises StoreUnavailable if the database is
-        another one than this server knows: what it holds in memory would be wrong.
+        Waits for it if it still runs: it has locked the row. A synchronous standby may lack what took place:
+        the caller commits once more, which waits for all that was written before. Raises StoreUnavailable if
+        the database is another one than this server knows: what it holds in memory would be wrong.
         """
         found = db.execute("SELECT id, server FROM last_write FOR UPDATE").fetchone()
         last_id, server = found or ("", "")
         self._require_own(server)
         if in_doubt and last_id == id:
-            self._last_id = id
             return True
         if last_id != self._last_id:
-            raise StoreUnavailable(
-                "the database has lost writes that were acknowledged, as a standby that lagged: "
-                "restart the server to go on with what is left"
-            )
+            raise self._refusal(_LOST)
         return False
 
+    def _commit(self, db: PostgresConnection, step: AnyStep) -> None:
+        """Commit. Raises NotReplicated if the wait for a synchronous standby was cancelled."""
+        db.is_unreplicated = False
+        with around(step):
+            db.execute("COMMIT")
+        if db.is_unreplicated:
+            LOG.warning(
+                "a COMMIT is not acknowledged, as its wait for a standby was cancelled: it waits again"
+            )
+            raise NotReplicated
+
     def _query(self, work: Work[Result], *, waits: bool = True) -> Result:
+        retries = Retries(self._outage, waits=waits)
         while True:
             db: PostgresConnection | None = None
             try:
@@ -205,10 +222,10 @@ class PostgresThreads:
                 db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 result = work(db)
                 db.execute("ROLLBACK")
-                self._down_since = None
+                self._outage.end()
                 return result
             except psycopg.Error as error:
-                self._leave(db, error, waits=waits)
+                self._leave(db, error, retries)
             except BaseException:
                 self._roll_back(db)
                 raise
@@ -245,30 +262,13 @@ class PostgresThreads:
             time.sleep(PAUSE_S)
 
     def _leave(
-        self,
-        db: PostgresConnection | None,
-        error: psycopg.Error,
-        *,
-        waits: bool = True,
-        in_doubt: bool = False,
+        self, db: PostgresConnection | None, error: psycopg.Error, retries: Retries, *, in_doubt: bool = False
     ) -> None:
-        """Give a failed transaction up; return if it is to be tried again. Raises our error otherwise.
-
-        With `waits` it is tried again until an outage has lasted RETRY_S; `in_doubt` until the database says
-        whether the COMMIT took place: rows that are stored and not in the index would not be found.
-        """
+        """Give a failed transaction up; return if it is to be tried again. Raises our error otherwise."""
         self._roll_back(db)
-        if is_passing(error):
-            now = time.monotonic()
-            if self._down_since is None:
-                self._down_since = now
-                LOG.warning("the database %s failed: %s", described(self._url), reason_of(error))
-            if (waits and now - self._down_since < RETRY_S) or (in_doubt and not self._is_closing):
-                time.sleep(PAUSE_S)
-                return
-            if db is not None and db not in self._connections:  # it was gone: another one is the first try
-                return
-        raise translated(error) from error
+        is_gone = db is not None and db not in self._connections
+        if not retries.again(error, is_gone=is_gone, in_doubt=in_doubt):
+            raise translated(error) from error
 
     def _roll_back(self, db: PostgresConnection | None) -> None:
         """End a transaction that failed, and forget a connection that is broken."""
@@ -289,4 +289,11 @@ class PostgresThreads:
     def _require_own(self, server: str) -> None:
         """Raise StoreUnavailable if another server has taken the database over."""
         if server != self._server:
-            raise StoreUnavailable("another server has used the database meanwhile: restart this one")
+            raise self._refusal(_TAKEN)
+
+    def _refusal(self, reason: str) -> StoreUnavailable:
+        """The error of a database that this process cannot use any more; the log has it once."""
+        if not self._is_refusing:
+            self._is_refusing = True
+            LOG.error("no write is taken any more: %s", reason)
+        return StoreUnavailable(reason)
