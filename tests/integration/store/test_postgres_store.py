@@ -1,6 +1,8 @@
 """The store in PostgreSQL: whose database it is, what is tried again, and what is never acknowledged."""
 
 import asyncio
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -59,6 +61,11 @@ def adds(name: str) -> Callable[[PostgresConnection], None]:
         db.execute(ADD, (name,))
 
     return work
+
+
+def require_standby(cluster: Cluster, name: str) -> None:
+    cluster.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+    cluster.execute("SELECT pg_reload_conf()")
 
 
 def test_second_server_is_refused_and_the_first_one_named(
@@ -218,14 +225,11 @@ def test_commit_without_an_answer_is_found_out(
 
 @pytest.mark.parametrize("ends", ["pg_cancel_backend", "pg_terminate_backend"])
 def test_commit_whose_wait_for_a_standby_is_ended_is_not_acknowledged_without_it(
-    opened: PostgresThreads, postgres_cluster: Cluster, ends: str
+    opened: PostgresThreads, postgres_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
-    n_runs, since = 0, "-infinity"
+    monkeypatch.setattr(threads, "LOCK_WAIT_S", 0.1)
+    n_runs = 0
     waiting = "pg_stat_activity WHERE wait_event = 'SyncRep' AND xact_start >"
-
-    def require_standby(name: str) -> None:
-        postgres_cluster.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
-        postgres_cluster.execute("SELECT pg_reload_conf()")
 
     def work(db: PostgresConnection) -> None:
         nonlocal n_runs
@@ -233,7 +237,7 @@ def test_commit_whose_wait_for_a_standby_is_ended_is_not_acknowledged_without_it
         db.execute(ADD, ("a",))
 
     async def story() -> None:
-        nonlocal since
+        since = "-infinity"
         writing = asyncio.ensure_future(opened.write(work))
         for _ in range(2):
             while not (
@@ -243,17 +247,48 @@ def test_commit_whose_wait_for_a_standby_is_ended_is_not_acknowledged_without_it
                 await asyncio.sleep(0.01)
             postgres_cluster.execute(f"SELECT {ends}(pid) FROM {waiting} '{since}'")
             ((since,),) = found
-        require_standby("")
+        require_standby(postgres_cluster, "")
         await writing
         assert (await names(opened), n_runs) == (["a"], 1)
         await opened.write(adds("b"))
         opened.require_writable()
 
-    require_standby("nobody")
+    require_standby(postgres_cluster, "nobody")
     try:
         run(story())
     finally:
-        require_standby("")
+        require_standby(postgres_cluster, "")
+
+
+def test_lock_of_a_lost_session_that_waits_for_a_standby_is_waited_for(
+    opened: PostgresThreads, postgres_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "LOCK_WAIT_S", 0.1)
+    sockets = list[socket.socket]()
+
+    def work(db: PostgresConnection) -> None:
+        sockets.append(socket.socket(fileno=os.dup(db.raw.fileno())))
+        db.execute(ADD, ("a",))
+
+    async def story() -> None:
+        writing = asyncio.ensure_future(opened.write(work))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        while not postgres_cluster.execute(waiting):
+            assert not (await asyncio.wait([writing], timeout=0.01))[0]
+        sockets[0].shutdown(socket.SHUT_RDWR)
+        await asyncio.wait([writing], timeout=0.5)
+        assert not writing.done()
+        require_standby(postgres_cluster, "")
+        await writing
+        assert (await names(opened), len(sockets)) == (["a"], 1)
+
+    require_standby(postgres_cluster, "nobody")
+    try:
+        run(story())
+    finally:
+        require_standby(postgres_cluster, "")
+        for one in sockets:
+            one.close()
 
 
 @pytest.mark.parametrize(

@@ -2,5 +2,6 @@
 
 The statements are those of `adapters.sqlite`, which `connection` translates. Read `dialect` first, which does
 what PostgreSQL does in its own way (`filters`, `words`), then `threads`: how a connection is found again, and
-what is tried again. `vector_rows` keeps a table for each collection and identity; `schema` makes the tables.
+`retries`: what is tried again. `vector_rows` keeps a table for each collection and identity; `schema` makes
+the tables.
 """

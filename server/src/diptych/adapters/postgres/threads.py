@@ -182,6 +182,9 @@ class PostgresThreads:
                 return result
             except psycopg.Error as error:
                 self._leave(db, error, retries, in_doubt=bool(in_doubt) and not self._is_closing)
+            except DataDirLocked:  # by the session whose COMMIT is in doubt, while that waits for a standby
+                if not in_doubt or self._is_closing:
+                    raise
             except BaseException:
                 self._roll_back(db)
                 raise
@@ -237,6 +240,8 @@ class PostgresThreads:
             db = self._open()
             try:
                 if writes:
+                    (server,) = db.execute("SELECT server FROM last_write").fetchone() or ("",)
+                    self._require_own(server)
                     self._lock(db)
             except BaseException:
                 self._forget(db)
