@@ -152,7 +152,9 @@ def test_everything_is_reviewed_once_the_skipped_ones_are_too(opened: Page) -> N
     expect(opened.get_by_text("Every picture is reviewed")).to_be_visible()
     expect(opened.locator("#reviewed")).to_have_text(str(N_PICTURES))
     expect(opened.get_by_label("Goal")).to_have_value(str(N_PICTURES))
-    expect(opened.locator(".goal")).to_contain_text("on 3 drawn at random")
+    expect(opened.locator(".goal")).to_contain_text(
+        re.compile("on [34] drawn at random")
+    )  # a view that is left alone for long asks anew
 
 
 def test_new_label_is_applied_at_once_and_one_that_was_given_is_dropped_with_its_verdicts(
