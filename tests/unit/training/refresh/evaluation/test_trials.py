@@ -7,6 +7,7 @@ import pytest
 
 from diptych_training.refresh.evaluation.difference import paired_difference
 from diptych_training.refresh.evaluation.evaluate import choose_alpha, fixed_choice
+from diptych_training.refresh.evaluation.results import SetResult
 from diptych_training.refresh.evaluation.trials import (
     UNKNOWN,
     FoldScore,
@@ -80,6 +81,48 @@ def test_the_pictures_of_all_folds_tell_what_the_published_model_gains():
     assert chosen.own is not None
     assert (chosen.own.difference.old, chosen.own.difference.new) == (0.2, 0.6)
     assert [mix.own.top(1) for mix in judged.mixes if mix.own] == [0.2, 0.6, 0.2]
+
+
+def test_the_figures_are_of_the_published_training_also_where_it_loses_too_much_at_larger_weights():
+    low = RATES[0]
+    found = scores({
+        (low, 20, 0.25): set(range(0, 50, 4)), (low, 20, 1.0): set(range(46)),
+        (low, 120, 0.25): set(range(36)), (low, 120, 1.0): set(range(36)),
+    })  # fmt: skip
+    measured = evaluation(
+        {0: first(5), 0.25: first(50), 1: first(50)}, {0: 90, 0.25: 90, 1: 30}, n_own_pairs=50
+    )
+
+    chosen = choose_alpha(measured, folds=found)
+
+    assert (best_training(found).steps, chosen.alpha) == (20, 0.25)
+    assert chosen.own is not None
+    assert chosen.own.difference.new == 13 / 50
+
+
+def test_a_weight_that_was_not_judged_in_all_folds_has_no_figures_and_decides_nothing():
+    low, high = RATES
+    everything = set(range(50))
+    judged = {(low, 20, 0.5): set[int](), (high, 20, 0.5): everything}
+    later = scores({(low, 20, 0.3): everything}).scores[2:]
+    found = scores(judged)
+    found = found.model_copy(update={"scores": (*found.scores, *later)})
+    measured = evaluation(
+        {0: first(10), 0.3: first(50), 0.5: first(50)}, {0: 90, 0.3: 90, 0.5: 90}, n_own_pairs=50
+    )
+
+    assert best_training(found).rate == high
+    assert fixed_choice(measured, 0.3, "given", 3.0, found).own is None
+    mixes = with_folds(measured, found.trials(), best_training(found)).mixes
+    assert [mix.own is None for mix in mixes] == [False, True, False]
+
+
+def test_a_picture_that_was_not_judged_is_never_right():
+    result = SetResult(
+        n_labels=3, ranks=(UNKNOWN, 0, 2), captions=(0, 1, 2), text_to_image={}, image_to_text={}
+    )
+
+    assert (result.hits(), result.hits(5)) == ([False, True, False], [False, True, True])
 
 
 def test_a_weight_that_no_fold_was_judged_with_has_no_figures():

@@ -1,6 +1,6 @@
 """Choose how much of the tuned weights to keep (the weight alpha of WiSE-FT, Wortsman et al. 2022)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,8 +88,16 @@ def fixed_choice(
 ) -> Choice:
     """A weight that does not depend on what was measured. Raises EvaluationError if it was not measured."""
     evaluation.at(alpha)
-    tried = [one for one in _trials(evaluation, folds) if one.alpha == alpha]
-    return _choice(evaluation, tried, alpha, reason, max_loss, is_fixed=True, in_folds=folds is not None)
+    return _choice(
+        evaluation,
+        _trials(evaluation, folds),
+        {alpha},
+        alpha,
+        reason,
+        max_loss=max_loss,
+        is_fixed=True,
+        in_folds=folds is not None,
+    )
 
 
 def losses_of(evaluation: Evaluation, alpha: float, max_loss: float) -> tuple[Loss, ...]:
@@ -112,20 +120,28 @@ def choose_alpha(
         what = "no pair was" if own is None else "pairs of one caption only were"
         return fixed_choice(evaluation, FIXED_ALPHA, f"fixed: {what} held out to choose by", max_loss, folds)
     within = {mix.alpha for mix in evaluation.mixes if _is_within(evaluation, mix, max_loss)}
-    tried = [one for one in _trials(evaluation, folds) if one.alpha in within]
+    tried, old = _trials(evaluation, folds), trial_of(evaluation.old)
     training = None if folds is None else best_training(folds)
     of_training = [
         one for one in tried if training is None or (one.rate, one.steps) == (training.rate, training.steps)
     ]
-    old = trial_of(evaluation.old)
-    alpha = Trials(of_training, old).median_alpha(own.captions) if of_training else 0.0
+    alpha = Trials(of_training, old, within).median_alpha(own.captions) if of_training else 0.0
     best = next((one for one in of_training if one.alpha == alpha), old)
     reason = (
         f"best of {len(within)} measured mixes within a loss of {max_loss:g} points on the shipped set: "
         f"{best.ranks.count(0) / own.n * POINTS:.1f} on {evaluation.own}, the old model "
         f"{own.top(1) * POINTS:.1f}"
     )
-    return _choice(evaluation, tried, alpha, reason, max_loss, is_fixed=False, in_folds=folds is not None)
+    return _choice(
+        evaluation,
+        tried,
+        within,
+        alpha,
+        reason,
+        max_loss=max_loss,
+        is_fixed=False,
+        in_folds=folds is not None,
+    )
 
 
 def _trials(evaluation: Evaluation, folds: FoldScores | None) -> list[Trial]:
@@ -138,17 +154,18 @@ def _trials(evaluation: Evaluation, folds: FoldScores | None) -> list[Trial]:
 def _choice(
     evaluation: Evaluation,
     tried: Sequence[Trial],
+    admissible: Collection[float],
     alpha: float,
     reason: str,
-    max_loss: float,
     *,
+    max_loss: float,
     is_fixed: bool,
     in_folds: bool,
 ) -> Choice:
     own = evaluation.old.own
     chosen: list[Trial] = []
-    if own is not None and any(UNKNOWN not in one.ranks for one in tried):
-        trials = Trials(tried, None if is_fixed else trial_of(evaluation.old))
+    if own is not None and any(one.alpha in admissible and UNKNOWN not in one.ranks for one in tried):
+        trials = Trials(tried, None if is_fixed else trial_of(evaluation.old), admissible)
         chosen = trials.without_own_part(own.captions)
     elif own is not None and not is_fixed:
         chosen = [trial_of(evaluation.old)] * own.n

@@ -22,8 +22,8 @@ class SetResult(Frozen):
     """One model on one set of pictures.
 
     `ranks`: for each picture, the number of wrong labels that score at least as high as its best right one,
-    of `n_labels` candidates. `captions` numbers the captions: pictures of one have the same number. The
-    recalls are shares from 0 to 1 by k.
+    of `n_labels` candidates; a negative one, of a picture that was not judged, is never a hit. `captions`
+    numbers the captions: pictures of one have the same number. The recalls are shares from 0 to 1 by k.
     """
 
     n_labels: int
@@ -39,7 +39,7 @@ class SetResult(Frozen):
 
     def hits(self, k: int = 1) -> list[bool]:
         """Whether a right label is among the first k, for each picture."""
-        return [rank < k for rank in self.ranks]
+        return [0 <= rank < k for rank in self.ranks]
 
     def top(self, k: int) -> float:
         """Zero-shot top-k accuracy, from 0 to 1."""

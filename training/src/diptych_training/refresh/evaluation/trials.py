@@ -2,7 +2,8 @@
 without its caption.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +42,14 @@ class FoldScores(Frozen):
     scores: tuple[FoldScore, ...] = ()
 
     def trials(self) -> list["Trial"]:
-        """The models of one rate, number of steps and weight as one trial on the pictures of all folds."""
-        found = {(one.rate, one.steps, one.alpha, one.fold): one for one in self.scores}
+        """The models of one rate, number of steps and weight as one trial on the pictures of all folds.
+
+        A weight that some model was not judged with is left out: `--alpha` may have been given midway.
+        """
+        models = {(one.fold, one.rate, one.steps) for one in self.scores}
+        n_judged = Counter(one.alpha for one in self.scores)
+        judged = [one for one in self.scores if n_judged[one.alpha] == len(models)]
+        found = {(one.rate, one.steps, one.alpha, one.fold): one for one in judged}
         trials = []
         # The most cautious first: the rate of a training comes down by its last steps, which lose least.
         tried = sorted({key[:3] for key in found}, key=lambda key: (key[2], -key[1], key[0]))
@@ -78,10 +85,16 @@ def trial_of(mix: MixResult) -> Trial:
 
 
 class Trials:
-    """Trials to choose from, the most cautious first, which ties go to; `old` is the model before."""
+    """Trials to choose from, the most cautious first, which ties go to; `old` is the model before.
 
-    def __init__(self, tried: Sequence[Trial], old: Trial | None = None) -> None:
-        self.tried, self._old = list(tried), old
+    All weights choose the training, since it has to run before its losses on the shipped pictures are known.
+    The weight is one of the `admissible` ones (None: all).
+    """
+
+    def __init__(
+        self, tried: Sequence[Trial], old: Trial | None = None, admissible: Collection[float] | None = None
+    ) -> None:
+        self.tried, self._old, self._admissible = list(tried), old, admissible
         self._known = np.array([one.ranks for one in self.tried], dtype=np.int64) != UNKNOWN  # (T, N)
         self._hits = np.array([_hits(one) for one in self.tried])
 
@@ -89,20 +102,28 @@ class Trials:
         """The trial with the most hits on these pictures, of those that know all `needed` ones. A hit among
         all labels counts in addition to one among the user's.
 
-        First the rate, by pictures that all of them know; then the rest, by those that this rate knows.
+        First the rate, by pictures that all of them know; then the steps, by those that this rate knows; then
+        the weight.
         """
         able = [row for row, known in enumerate(self._known) if known[needed].all()]
-        if not able:
+        rows = self._admissible_rows(able, pictures) if able else []
+        if not rows:
             assert self._old is not None
             return self._old
-        rate = self.tried[self._best(able, pictures)].rate
-        of_rate = [row for row in able if self.tried[row].rate == rate]
-        common = self._common(of_rate, pictures)
-        best = self._best(of_rate, pictures)
-        n_right = self._hits[best][common].sum()
-        if self._old is not None and _hits(self._old)[common].sum() >= n_right:
+        common = self._common(rows, pictures)
+        best = self._best(rows, pictures)
+        if self._old is not None and _hits(self._old)[common].sum() >= self._hits[best][common].sum():
             return self._old
         return self.tried[best]
+
+    def _admissible_rows(self, able: Sequence[int], pictures: Mask) -> list[int]:
+        """The rows of the training that these pictures choose, with admissible weights."""
+        rate = self.tried[self._best(able, pictures)].rate
+        of_rate = [row for row in able if self.tried[row].rate == rate]
+        training = self.tried[self._best(of_rate, pictures)]
+        of_training = [row for row in of_rate if self.tried[row].steps == training.steps]
+        allowed = self._admissible
+        return [row for row in of_training if allowed is None or self.tried[row].alpha in allowed]
 
     def _common(self, rows: Sequence[int], pictures: Mask) -> Mask:
         common: Mask = pictures & self._known[rows].all(axis=0)

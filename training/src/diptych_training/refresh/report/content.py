@@ -96,7 +96,7 @@ def headline(evaluation: Evaluation, choice: Choice) -> list[str]:
     if choice.own is None:
         gained, sure = "none of your pairs was held out to tell.", "nothing can be said."
         if evaluation.old.own is not None:
-            gained = f"your pairs were not judged with the weight {choice.alpha:g}."
+            gained = f"your pairs were not judged with the weight {choice.alpha:g} in all folds."
     else:
         own, among_all = choice.own.difference, choice.own.among_all
         gained = (
