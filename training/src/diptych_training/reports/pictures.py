@@ -22,6 +22,7 @@ MAX_BYTES = 200_000
 INK, PALE, PAPER, FRAME = "#222222", "#707070", "#ffffff", "#d8d8d8"
 COLOURS = (256, 64, 16)  # palette sizes, tried in this order
 ELLIPSIS = "…"
+LONGEST_DRAWN = 200  # characters of a text that are measured: more than fit on a line or two
 LARGEST = 112  # pixels of a side in a page; larger pictures are made smaller
 QUALITY = 80
 
@@ -99,11 +100,17 @@ def first_within(
 
 def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """One line of at most `width` pixels; the end is replaced by an ellipsis if the text is longer."""
-    line = " ".join(text.split())
+    line = _start(text)
     if font.getlength(line) <= width:
         return line
     n = next(n for n in range(len(line), -1, -1) if font.getlength(f"{line[:n].rstrip()}{ELLIPSIS}") <= width)
     return f"{line[:n].rstrip()}{ELLIPSIS}"
+
+
+def _start(text: str) -> str:
+    """The text on one line of at most LONGEST_DRAWN characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_DRAWN else f"{line[: LONGEST_DRAWN - 1].rstrip()}{ELLIPSIS}"
 
 
 @cache
@@ -144,7 +151,7 @@ def _draw_lines(
 
 def _broken(line: Line, width: float) -> list[str]:
     """The text on as many lines as it may have, each with as many words as fit; the last one is cut."""
-    face, words, found = font(TEXT, bold=line.is_bold), line.text.split(), list[str]()
+    face, words, found = font(TEXT, bold=line.is_bold), _start(line.text).split(), list[str]()
     while words and len(found) < line.n_lines - 1:
         n = next((n for n in range(len(words), 1, -1) if face.getlength(" ".join(words[:n])) <= width), 1)
         found.append(shortened(" ".join(words[:n]), face, width))
