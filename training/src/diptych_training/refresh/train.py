@@ -43,8 +43,8 @@ class Remaining:
 
     def text(self, picture_s: float) -> str:
         """The end of the line that estimates the training: what else takes time."""
-        evaluate_mixes, export = (f"{seconds / 60:.1f}" for seconds in self.seconds(picture_s))
-        return f"; then about {evaluate_mixes} min to judge, and roughly {export} min to export with proof"
+        judge, export = (f"{seconds / 60:.1f}" for seconds in self.seconds(picture_s))
+        return f"; then about {judge} min to judge, and roughly {export} min to export with proof"
 
 
 def embedding_seconds(model: nn.Module, spec: ImageSpec) -> float:

@@ -38,6 +38,17 @@ def test_pictures_without_a_caption_are_counted_with_the_first_names(tmp_path):
     assert finding.advice == "Put a text file of the same name next to each (heron.jpg, heron.txt)."
 
 
+def test_the_advice_names_the_text_file_for_which_names_of_folders_do_not_count(tmp_path):
+    files = captioned(familiar(25)) | {"heron/1.png": noise(50), "stork/1.png": noise(51)}
+
+    (finding,) = report_of(tmp_path, files).of("no_caption")
+
+    assert finding.n == 2
+    assert finding.advice.endswith(
+        "Names of folders are no captions next to text files: remove 00000.txt if they should be."
+    )
+
+
 def test_the_same_picture_with_the_same_caption_is_dropped_whatever_its_file(tmp_path):
     files = captioned(familiar(25))
     copy = {"copy.bmp": as_bmp(noise(3)), "copy.txt": familiar(25)[3].upper().encode()}

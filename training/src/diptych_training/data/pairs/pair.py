@@ -12,6 +12,7 @@ from diptych_training.errors import DataError
 MAX_TEXT_BYTES = 100_000  # limit of one caption file
 CAPTION_KEY = "caption"
 NO_TEXT_FILE = "it has no text file next to it"
+NAMES_IGNORED = ", and the name of its folder is no caption, since there is the text file "
 NO_CAPTION = "it has no caption"
 BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # Unicode categories of invisible characters
 

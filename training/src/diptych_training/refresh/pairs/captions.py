@@ -160,7 +160,7 @@ def _shared(items: Sequence[PackedItem], tokens: CaptionTokens) -> list[Finding]
     if len({tokens.of_label(text) for item in items for text in texts_of_item(item)}) == 1:
         raise DataError(
             f"all {len(items):,} usable pairs have the caption {quoted(items[0].label)}, from which a model "
-            "learns nothing: it learns by telling captions apart. Reporter in each caption what its picture "
+            "learns nothing: it learns by telling captions apart. Say in each caption what its picture "
             "shows, or add pictures of other things with their captions"
         )
     most = sorted(shared, key=lambda label: -shared[label])

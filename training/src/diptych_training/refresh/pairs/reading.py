@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diptych_training.data.pairs.pair import NO_CAPTION, NO_TEXT_FILE, Unusable
+from diptych_training.data.pairs.pair import NAMES_IGNORED, NO_CAPTION, NO_TEXT_FILE, Unusable
 from diptych_training.data.pairs.remote.retry import is_local
 from diptych_training.data.pairs.sources.find import ROW_ENDINGS
 from diptych_training.refresh.pairs.findings import Finding, first_examples, shortened
@@ -37,9 +37,10 @@ def _unusable(unusable: Mapping[str, Sequence[Unusable]], sources: Sequence[str]
     findings = []
     for reason, entries in _few_reasons(unusable).items():
         examples = first_examples(entry.name for entry in entries)
-        if reason in (NO_TEXT_FILE, NO_CAPTION):
+        if reason == NO_CAPTION or reason.startswith(NO_TEXT_FILE):
             advice = (
                 f"Put a text file of the same name next to each (heron.jpg, heron.txt){_tables_in(sources)}."
+                f"{_names_ignored(entries[0].reason)}"
             )
             what = "without a caption"
             findings.append(
@@ -52,6 +53,14 @@ def _unusable(unusable: Mapping[str, Sequence[Unusable]], sources: Sequence[str]
                 Finding(kind="unusable", n=len(entries), what=what, advice=advice, examples=examples)
             )
     return findings
+
+
+def _names_ignored(reason: str) -> str:
+    """The cause and the way out, if names of folders do not count; else empty."""
+    stray = reason.partition(NAMES_IGNORED)[2]
+    if not stray:
+        return ""
+    return f" Names of folders are no captions next to text files: remove {stray} if they should be."
 
 
 def _why(entries: Sequence[Unusable]) -> str:

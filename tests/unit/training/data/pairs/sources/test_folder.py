@@ -54,10 +54,36 @@ def test_names_of_folders_are_captions_of_images_that_have_no_other(tmp_path):
     }
 
 
-@pytest.mark.parametrize("other", [{}, {"stork/2.png": picture(2), "stork/2.txt": b"a stork"}])
-def test_names_of_folders_are_no_captions_beside_text_files_or_of_one_folder(tmp_path, other):
-    reasons = found(tmp_path, {"heron/1.png": picture(1), **other})
-    assert reasons["heron/1.png"] == "it has no text file next to it"
+def test_the_name_of_one_folder_is_no_caption(tmp_path):
+    reasons = found(tmp_path, {"heron/1.png": picture(1), "heron/2.png": picture(2)})
+    assert set(reasons.values()) == {"it has no text file next to it"}
+
+
+def test_next_to_text_files_names_of_folders_are_no_captions_and_the_reason_names_the_first(tmp_path):
+    files = {"heron/1.png": picture(1), "stork/2.png": picture(2), "stork/2.txt": b"a stork"}
+    assert found(tmp_path, files)["heron/1.png"] == (
+        "it has no text file next to it, and the name of its folder is no caption, "
+        "since there is the text file stork/2.txt"
+    )
+
+
+def test_names_of_folders_come_before_the_caption_that_a_camera_writes_into_all_pictures(tmp_path):
+    camera = in_jpeg(xmp=xmp_of(description={"x-default": "OLYMPUS DIGITAL CAMERA"}))
+    assert found(
+        tmp_path, {"grey_heron/1.jpg": camera, "stork/2.jpg": camera, "stork/3.png": picture(3)}
+    ) == {
+        "grey_heron/1.jpg": "grey heron (folder names)",
+        "stork/2.jpg": "stork (folder names)",
+        "stork/3.png": "stork (folder names)",
+    }
+
+
+def test_captions_inside_that_differ_or_are_of_one_folder_come_before_its_name(tmp_path):
+    herons = {f"heron/{n}.jpg": in_jpeg(xmp=XMP) for n in range(3)}
+    other = in_jpeg(xmp=xmp_of(description={"x-default": "a stork in flight"}))
+    assert set(found(tmp_path, {**herons, "stork/1.jpg": other}).values()) == {
+        "from XMP (XMP)", "a stork in flight (XMP)",
+    }  # fmt: skip
 
 
 def test_an_image_whose_metadata_is_hostile_is_named_and_the_next_is_read(tmp_path):

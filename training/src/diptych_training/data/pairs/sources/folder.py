@@ -2,14 +2,15 @@
 folder whose name is its caption.
 """
 
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych_training.data.pairs.embedded.captions import embedded_texts
 from diptych_training.data.pairs.pair import (
     CAPTION_KEY,
     MAX_TEXT_BYTES,
+    NAMES_IGNORED,
     NO_TEXT_FILE,
     Entry,
     Pair,
@@ -27,13 +28,15 @@ from diptych_training.data.pairs.sources.tar_shard import IMAGE_ENDINGS
 
 IMAGES_PER_SHARD = 100  # few, so that shards in random order mix a sorted folder well
 TEXT_ENDINGS = ("txt", "json")
+N_SAMPLED = 100  # images that are looked at for a caption that they share
 
 
 @dataclass(frozen=True)
 class FolderShard:
     """Some images of a folder: their names relative to it, each with its text file's name or None.
 
-    `folder_names`: the name of its folder is the caption of an image without another one.
+    `folder_names`: the name of its folder is the caption of an image without another one; `stray`: the text
+    file for which they are not, if that is why. `ignored`: a caption inside images that tells none of them.
     """
 
     folder: str
@@ -42,6 +45,8 @@ class FolderShard:
     limits: ImageLimits
     caption_key: str = CAPTION_KEY
     folder_names: bool = False
+    stray: str = ""
+    ignored: str = ""
 
     @property
     def location(self) -> str:
@@ -67,12 +72,16 @@ class FolderShard:
                 texts = None if text is None else self._texts(text)
                 is_read = with_images or texts is None
                 content = read_url(join(self.folder, image), self.limits.max_bytes) if is_read else b""
-                texts = texts or embedded_texts(content, self.limits) or self._texts_of_folder(image)
+                texts = texts or self._embedded(content) or self._texts_of_folder(image)
                 if texts is None:
-                    raise ValueError(NO_TEXT_FILE)
+                    raise ValueError(NO_TEXT_FILE + (NAMES_IGNORED + self.stray if self.stray else ""))
                 yield Pair(name, content if with_images else b"", texts)
             except ValueError as error:
                 yield Unusable(name, str(error))
+
+    def _embedded(self, content: bytes) -> Texts | None:
+        texts = embedded_texts(content, self.limits)
+        return None if texts is None or texts.first == self.ignored else texts
 
     def _texts_of_folder(self, image: str) -> Texts | None:
         caption = folder_caption(image) if self.folder_names else ""
@@ -102,7 +111,8 @@ def folder_caption(image: str) -> str:
 def folder_shards(folder: str, prefix: str, limits: ImageLimits, caption_key: str) -> list[Shard]:
     """Shards of the images in a folder and its subfolders, by name. DataError if there are none.
 
-    Names of subfolders are captions if there are several, and no image has a text file.
+    Names of subfolders are captions if there are several, and no image has a text file; they count before a
+    caption inside images that all of these share.
     """
     names = files_under(folder)
     text_of: dict[str, str] = {}
@@ -110,15 +120,41 @@ def folder_shards(folder: str, prefix: str, limits: ImageLimits, caption_key: st
         text_of |= {_stem(name): name for name in names if name.lower().endswith(f".{ending}")}
     images = [name for name in names if name.rpartition(".")[2].lower() in IMAGE_ENDINGS]
     files = [(name, text_of.get(_stem(name))) for name in images]
-    named = {folder_caption(name) for name in images} - {""}
-    folder_names = len(named) > 1 and all(text is None for _, text in files)
+    are_named = len({folder_caption(name) for name in images} - {""}) > 1
+    stray = next((text for _, text in files if text is not None), "") if are_named else ""
+    folder_names = are_named and not stray
+    whole = FolderShard(
+        folder,
+        prefix,
+        tuple(files),
+        limits,
+        caption_key,
+        folder_names,
+        stray,
+        _shared_caption(folder, images, limits) if folder_names else "",
+    )
     shards: list[Shard] = [
-        FolderShard(
-            folder, prefix, tuple(files[start : start + IMAGES_PER_SHARD]), limits, caption_key, folder_names
-        )
+        replace(whole, file_pairs=whole.file_pairs[start : start + IMAGES_PER_SHARD])
         for start in range(0, len(files), IMAGES_PER_SHARD)
     ]
     return require_shards(shards, f"{folder}: the folder")
+
+
+def _shared_caption(folder: str, images: Sequence[str], limits: ImageLimits) -> str:
+    """The only caption inside images of folders of different names, such as a camera writes into all of them;
+    empty if there is none. Looks at N_SAMPLED images at most, evenly over the folders.
+    """
+    folders: dict[str, set[str]] = {}
+    for image in images[:: -(-len(images) // N_SAMPLED)]:
+        try:
+            texts = embedded_texts(read_url(join(folder, image), limits.max_bytes), limits)
+        except ValueError:
+            continue  # named when it is read as an entry
+        if texts is not None:
+            folders.setdefault(texts.first, set()).add(folder_caption(image))
+        if len(folders) > 1:
+            return ""
+    return next((caption for caption, names in folders.items() if len(names - {""}) > 1), "")
 
 
 def _stem(name: str) -> str:
