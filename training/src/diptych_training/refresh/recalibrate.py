@@ -17,6 +17,8 @@ from diptych_training.refresh.evaluation.picture_set import SPLIT
 from diptych_training.refresh.ledger import Published, RefreshFolder
 from diptych_training.refresh.start import Start
 
+ALL_LEARNED = ", not on yours: the model has learned from all of them, and would look surer than it is"
+
 
 def recalibrate(
     repository: ModelRepository, published: Published, folder: RefreshFolder, start: Start
@@ -52,9 +54,10 @@ def relevance_text(
         before = f"{earlier[kind]:.3f}" if kind in earlier else "none"
         ignored = f", ignored: {one.ignored}" if one.ignored else ""
         parts.append(f"{TITLES[kind]} {before} and {one.error:.3f} ({one.n_queries:,} queries{ignored})")
+    own = f" and {n_own:,} held-out ones of yours" if n_own else ALL_LEARNED
     return (
-        f"Relevance of search hits is fitted again, on the shipped pairs and {n_own:,} held-out ones of "
-        f"yours. Its calibration error with the maps of {old_name}, and now: {'; '.join(parts)}."
+        f"Relevance of search hits is fitted again, on the shipped pairs{own}. Its calibration error with "
+        f"the maps of {old_name}, and now: {'; '.join(parts)}."
     )
 
 

@@ -32,6 +32,11 @@ def html_block(text: str, longest: int = LONGEST_BLOCK) -> str:
     return escape("".join(kept))
 
 
+def counted(n: int, noun: str) -> str:
+    """A number and its noun, which takes an s unless there is one."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def points(share: float | None) -> str:
     """A share from 0 to 1 in points, as in ``63.5``; a dash if there is none."""
     return "–" if share is None else f"{100 * share:.1f}"

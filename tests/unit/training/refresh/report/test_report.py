@@ -62,7 +62,8 @@ def test_figures_of_folds_say_that_the_published_model_has_learned_from_the_pict
     )
     page = refresh_report(in_folds, Thumbnails(content.own, content.shipped)).page()
     assert "among your pictures, from which it has learned, and the shipped ones" in page
-    assert "by the rate, steps and weight that the other four fifths choose" in page
+    assert "judged by the steps and weight that the other four fifths choose (weight " in page
+    assert "and in the first two folds by their rate, which the other folds keep" in page
     assert (
         "from which it has learned"
         not in refresh_report(content, Thumbnails(content.own, content.shipped)).page()

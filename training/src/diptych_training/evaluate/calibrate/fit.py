@@ -151,7 +151,7 @@ def relevance_of(one: RelevanceMap, searches: Searches, n_bank: int) -> Probabil
 
 
 def map_error(one: RelevanceMap, searches: Searches, n_bank: int) -> float:
-    """The calibration error of a map, made for a bank of this size, on searches that it was not fitted on."""
+    """The calibration error of a map, made for a bank of this size, on searches that may be new to it."""
     predicted = relevance_of(one, searches, n_bank)[:, :MEASURED_HITS]
     return round(calibration_error(predicted, searches.relevant[:, :MEASURED_HITS]), 4)
 

@@ -11,7 +11,7 @@ from diptych_training.refresh.evaluation.difference import Difference, captions_
 from diptych_training.refresh.evaluation.evaluate import Choice, Loss
 from diptych_training.refresh.evaluation.results import POINTS, Evaluation
 from diptych_training.refresh.evaluation.view import SHIPPED
-from diptych_training.reports.text import one_line, points, signed_points
+from diptych_training.reports.text import counted, one_line, points, signed_points
 
 ALPHA_NOTE = (
     "Alpha is the share of the new weights in the mix (WiSE-FT): 0 is the old model, 1 the newly trained one."
@@ -105,7 +105,7 @@ def headline(evaluation: Evaluation, choice: Choice) -> list[str]:
         )
         sure = (
             f"{signed_points(own.low)} to {signed_points(own.high)} points (95% interval, {own.n:,} pictures "
-            f"of {_count(own.n_captions, 'caption')}): {own.verdict}; "
+            f"of {counted(own.n_captions, 'caption')}): {own.verdict}; "
             f"top-1 now is between {points(own.new_low)} and {points(own.new_high)}."
             f"{f' {IN_FOLDS}' if choice.in_folds else ''}"
         )
@@ -123,9 +123,9 @@ def loss_text(loss: Loss, evaluation: Evaluation) -> str:
     """How much a part of the shipped set lost at most, or that it has too few captions to tell."""
     found, part = loss.difference, loss.part
     if part == "photographs" and evaluation.n_photographs is not None:
-        by = f"{found.n:,} crops of {_count(evaluation.n_photographs, 'photograph')}"
+        by = f"{found.n:,} crops of {counted(evaluation.n_photographs, 'photograph')}"
     else:
-        by = f"{found.n:,} pictures of {_count(found.n_captions, 'caption')}"
+        by = f"{found.n:,} pictures of {counted(found.n_captions, 'caption')}"
     if loss.can_be_bounded:
         return f"{part} lose at most {loss.points:.1f} points (95% interval, {by})"
     needed = f", at least {captions_needed(loss.max_loss / POINTS)} are needed" if loss.max_loss else ""
@@ -138,10 +138,6 @@ def loss_text(loss: Loss, evaluation: Evaluation) -> str:
 def _before_and_now(found: Difference) -> str:
     change = signed_points(found.change)
     return f"{points(found.old)} before, {points(found.new)} now ({change})"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def changed_names(content: Content) -> list[str]:
@@ -165,11 +161,13 @@ def chosen_mix(choice: Choice) -> str:
     kept = f"Alpha {choice.alpha:g}, {choice.reason}."
     if choice.is_fixed:
         return kept
-    others = sorted({*choice.own_alphas})
-    what = "rate, steps and weight" if choice.in_folds else "weight"
+    others = f"weight {', '.join(f'{one:g}' for one in sorted({*choice.own_alphas}))}"
+    chosen = f"weight that the other four fifths choose ({others})"
+    if choice.in_folds:
+        chosen = f"steps and {chosen}, and in the first two folds by their rate, which the other folds keep"
     return (
-        f"{kept} The figures of your pairs do not flatter it: each fifth of your held-out captions is judged "
-        f"by the {what} that the other four fifths choose (weight {', '.join(f'{one:g}' for one in others)})."
+        f"{kept} Each fifth of your held-out captions is judged by the {chosen}. The shipped pictures told "
+        "which weights are within the bound: the loss that they show may be a little smaller than on others."
     )
 
 
