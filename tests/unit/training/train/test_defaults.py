@@ -117,8 +117,8 @@ def test_without_validation_data_the_last_weights_are_the_best(command, tmp_path
     write_index(replace(data, entries=training))
     assert main(command) == 0
     captured = capsys.readouterr()
-    assert "finished at step 2; the last is the best" in captured.out
-    assert "step 2: no validation data" in captured.out + captured.err
+    assert "finished at step 2; no validation data: the last is the best" in captured.out
+    assert "step 2: " not in captured.out + captured.err
     assert load_run(tmp_path / "runs" / "small", "best").step == 2
 
 

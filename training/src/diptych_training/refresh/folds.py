@@ -23,6 +23,7 @@ from diptych_training.refresh.evaluation.trials import FoldScore, FoldScores, Tr
 from diptych_training.refresh.ledger import RefreshFolder
 from diptych_training.refresh.measure import measured_alphas
 from diptych_training.refresh.start import Places, RefreshOptions, Start
+from diptych_training.reports.text import counted
 from diptych_training.run_folder import RunFolder
 from diptych_training.schema import find_record
 from diptych_training.train.teachers import open_teachers
@@ -168,7 +169,7 @@ class _Course:
             return ""
         n_runs = len(self.scores.sizes) + min(N_FOLDS_OF_BOTH, len(self.scores.sizes)) + 1
         left_s = self.scores.seconds / n_done * (n_runs * n_steps - n_done)
-        return f", about {max(1, round(left_s / 60))} minutes left to train"
+        return f", about {counted(max(1, round(left_s / 60)), 'minute')} left to train"
 
 
 def chosen_recipe(recipe: TrainConfig, training: Trial) -> TrainConfig:

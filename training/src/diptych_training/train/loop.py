@@ -98,7 +98,7 @@ class Loop:
                     progress.write(line)
 
             if self.config.start is not None and first == 0:
-                report(self._validate())  # the baseline, and the best so far
+                self._validate(report)  # the baseline, and the best so far
             timer, started = _Timer(first), time.perf_counter()
             while self.state.step < n_steps and not self._is_stopped(interrupt):
                 losses, norm = self._step()
@@ -166,14 +166,14 @@ class Loop:
         step, run = self.state.step, self.config.run
         is_validated = step % run.validate_every == 0 or step == run.steps
         if is_validated:
-            report(self._validate())
+            self._validate(report)
         if step % run.checkpoint_every == 0:
             self.state.stepper.check(step - 1)
             self._save_checkpoint()
         return is_validated or step % run.checkpoint_every == 0
 
-    def _validate(self) -> str:
-        """Validate, save the weights if they are the best so far, and plot. Returns a line for the screen."""
+    def _validate(self, report: Callable[[str], None]) -> None:
+        """Validate, save the weights if they are the best so far, and plot; report what was measured."""
         state = self.state
         with autocast(state.ranks.device, self.config.run.precision):
             metrics = self.validate(state.validated_model)
@@ -189,8 +189,9 @@ class Loop:
         if state.ranks.is_first:
             title = f"{self.config.name}, step {state.step}"
             write_atomic(self.folder.curves_file, draw_curves(read_metrics(self.folder.metrics_file), title))
-        numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation data"
-        return f"step {state.step}: {numbers}{'  (best so far)' if is_best and scores else ''}"
+        if metrics:
+            numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            report(f"step {state.step}: {numbers}{'  (best so far)' if is_best and scores else ''}")
 
     def _save_checkpoint(self) -> None:
         self._write(self.folder.last, self.state.checkpoint(self.batches.position(self.state.step)))

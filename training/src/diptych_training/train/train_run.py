@@ -200,7 +200,7 @@ def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool
 
 def _summary_of_best(loop: Loop) -> str:
     if not loop.config.run.best_by:
-        return "the last is the best"
+        return "no validation data: the last is the best"
     if math.isinf(loop.state.best_score):
         return "not validated yet; continue with --resume"
     return f"best {loop.state.best_score:.4f}"

@@ -191,6 +191,13 @@ def test_near_duplicates_are_never_on_both_sides(tmp_path):
     assert report.n_folds == 5
 
 
+def test_one_usable_pair_is_counted_in_the_singular(tmp_path):
+    write_files(tmp_path / "photos", captioned(familiar(1)))
+
+    with pytest.raises(DataError, match="photos: 1 usable pair, at least 20 are needed; 1 found"):
+        prepared(tmp_path, tmp_path / "photos")
+
+
 def test_too_few_usable_pairs_are_an_error_that_says_why_and_what_to_do(tmp_path):
     files = captioned(familiar(18)) | {"lonely.png": noise(50), "torn.png": noise(51)[:100], "torn.txt": b"a"}
     write_files(tmp_path / "photos", files)

@@ -37,6 +37,7 @@ from diptych_training.refresh.pairs.near import (
 )
 from diptych_training.refresh.pairs.own import OWN, SHEET_FILE, write_contact_sheet, write_own
 from diptych_training.refresh.pairs.reading import reading_findings
+from diptych_training.reports.text import counted
 
 LOCK_FILE = ".pairs.lock"
 MIN_PAIRS = 20
@@ -215,8 +216,8 @@ class _Preparation:
         lost = [one for one in self.findings if one.kind not in ("limit", "near_own", "merged_captions")]
         why = f": {summary_line(lost)}" if lost else "."
         return (
-            f"{', '.join(self.sources)}: {n_usable} usable pairs, at least {MIN_PAIRS} are needed; "
-            f"{n_found:,} found{why} Add pictures with captions until {MIN_PAIRS} are usable."
+            f"{', '.join(self.sources)}: {counted(n_usable, 'usable pair')}, at least {MIN_PAIRS} are "
+            f"needed; {n_found:,} found{why} Add pictures with captions until {MIN_PAIRS} are usable."
         )
 
     def _note_size(self, n_usable: int, n_held_out: int) -> None:
