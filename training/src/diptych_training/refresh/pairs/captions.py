@@ -57,7 +57,8 @@ class CaptionTokens:
         cleaned = clean(text, self._spec.clean)
         encoding = self._tokenizer.encode(cleaned)
         own = [index for index, is_special in enumerate(encoding.special_tokens_mask) if not is_special]
-        spans = dict.fromkeys(encoding.offsets[index] for index in own)
+        offsets = encoding.offsets  # a list that each access makes anew
+        spans = dict.fromkeys(offsets[index] for index in own)
         return EncodedCaption(
             ids=tuple(encoding.ids[index] for index in own),
             n_bytes=len("".join(cleaned.split()).encode()),
