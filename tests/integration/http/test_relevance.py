@@ -1,6 +1,7 @@
 """The relevance of search hits as callers see it, on the tiny bundle."""
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from diptych.bundle.calibration import SUFFIX
 from support.app import running_app
 from support.calibrations import MAP, write_tiny_calibration
 from support.image_requests import add_images, data_uri
@@ -167,3 +169,43 @@ def test_the_calibration_of_other_vectors_is_refused_in_the_log(
     assert "search hits of tiny/2 have no relevance: tiny/2.calibration.npz: made for other vectors" in (
         caplog.text
     )
+
+
+def test_a_version_that_left_the_repository_keeps_its_relevance(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    write_tiny_calibration(tmp_path / "model_repo")
+    with running_app(tmp_path) as client:
+        fill(client)
+        before = relevance(search(client))
+        require_kept(tmp_path / "data" / "models")
+    shutil.rmtree(tmp_path / "model_repo")
+    (tmp_path / "model_repo").mkdir()
+    with running_app(tmp_path) as client:
+        assert relevance(search(client)) == before
+        assert None not in before.values()
+
+
+def test_a_version_that_left_before_its_calibration_was_kept_has_none_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    write_tiny_calibration(tmp_path / "model_repo")
+    models = tmp_path / "data" / "models"
+    with running_app(tmp_path) as client:
+        fill(client)
+        require_kept(models)
+    shutil.rmtree(tmp_path / "model_repo")
+    (tmp_path / "model_repo").mkdir()
+    (kept,) = models.glob(f"*{SUFFIX}")
+    kept.unlink()  # as an earlier release left it
+    with caplog.at_level(logging.WARNING), running_app(tmp_path) as client:
+        assert set(relevance(search(client)).values()) == {None}
+    assert "search hits of tiny/1 have no relevance: the version has left the model repository" in caplog.text
+
+
+def require_kept(models: Path) -> None:
+    """Wait for the copy of a calibration, which a server makes after it has started."""
+    deadline = time.monotonic() + READ_WITHIN_S
+    while not [*models.glob(f"*{SUFFIX}")]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -43,10 +43,14 @@ class Folders:
     """The versions of one model repository."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self.repository = ModelRepository(root)
 
     def folders(self, ref: VersionRef) -> list[Path]:
         return [self.repository.folder(ref.name, ref.version)]
+
+    def kept_calibration(self, ref: VersionRef) -> Path:
+        return self.root / "kept.calibration.npz"
 
     def broken(self, name: str) -> dict[str, str]:
         return {}

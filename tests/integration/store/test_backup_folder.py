@@ -15,6 +15,7 @@ from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.bundle.calibration import SUFFIX
 from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.collections.stored.ids import sha256_of
@@ -29,6 +30,7 @@ from integration.data_folders import (
     in_a_process_that_is_killed,
     put,
 )
+from support.calibrations import write_tiny_calibration
 from support.fixtures import model_repo_fixture
 from support.tiny_bundle import TINY
 
@@ -269,6 +271,8 @@ def keep(data_dir: Path, model_repo: Path, *versions: int) -> list[str]:
         digests.append(bundle_digest(folder))
         if kept.folder(digests[-1]) is None:
             kept.add(digests[-1], folder)
+        else:
+            kept.add_calibration(digests[-1], folder)
     kept.retain(digests)
     return digests
 
@@ -294,6 +298,25 @@ def test_kept_versions_are_copied_and_restored(model_repo: Path, data_dir: Path,
     restored(backup, data_dir)
     assert files(data_dir) == files(backup)
     assert contents(data_dir) == PETS
+
+
+def test_calibrations_of_kept_versions_are_copied_and_restored(
+    model_repo: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    keep(data_dir, model_repo, 1, 2)
+    backup = tmp_path / "backup"
+    back_up(data_dir, backup)
+    calibration = write_tiny_calibration(model_repo)
+    first, second = keep(data_dir, model_repo, 1, 2)
+    calibration.unlink()
+    back_up(data_dir, backup)
+    assert [path.name for path in (backup / "models").glob(f"*{SUFFIX}")] == [f"{first[:16]}{SUFFIX}"]
+    assert files(backup) == files(data_dir)
+    restored(backup, tmp_path / "restored")
+    assert files(tmp_path / "restored") == files(data_dir)
+    keep(data_dir, model_repo, 2)
+    back_up(data_dir, backup)
+    assert [path.name for path in (backup / "models").iterdir()] == [second[:16]]
 
 
 def test_next_backup_has_only_what_is_kept_then(model_repo: Path, data_dir: Path, tmp_path: Path) -> None:

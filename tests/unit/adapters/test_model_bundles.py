@@ -15,6 +15,8 @@ from diptych.bundle.repository import ModelRepository
 from diptych.core.types import VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, NotFound, StoreFull
 from support.bundle_examples import draft, fill_bundle
+from support.calibrations import MAP, write_tiny_calibration
+from support.tiny_bundle import TINY
 
 
 @pytest.fixture
@@ -241,3 +243,61 @@ def test_version_that_is_nowhere_is_named_and_the_others_are_kept(root: Path, mo
     with pytest.raises(CorruptBundle, match="m/7: neither in the model repository nor in the data folder"):
         bundles(root, models).keep([gone, ref])
     assert read_manifest(models / ref.bundle[:16]).version == 1
+
+
+def test_calibration_of_a_kept_version_outlives_the_model_repository(root: Path, models: Path) -> None:
+    ref = publish(root, TINY)
+    written = write_tiny_calibration(root).read_bytes()
+    bundles(root, models).keep([ref])
+    shutil.rmtree(root)
+    again = bundles(root, models)
+    again.keep([ref])
+    kept = again.kept_calibration(ref)
+    assert kept == models / f"{ref.bundle[:16]}.calibration.npz"
+    assert (kept.read_bytes(), kept.stat().st_mode & 0o077) == (written, 0)
+    again.keep([])
+    assert list(models.iterdir()) == []
+
+
+def test_copy_without_calibration_gets_the_one_of_the_model_repository(root: Path, models: Path) -> None:
+    ref = publish(root, TINY)
+    found = bundles(root, models)
+    found.keep([ref])
+    assert not found.kept_calibration(ref).exists()
+    for floor in (2.0, 3.0):  # made later, and made again
+        written = write_tiny_calibration(root, relevance=MAP.model_copy(update={"floor": floor}))
+        found.keep([ref])
+        assert found.kept_calibration(ref).read_bytes() == written.read_bytes()
+    written.unlink()
+    found.keep([ref])
+    assert not found.kept_calibration(ref).exists()
+
+
+def test_damaged_calibration_does_not_replace_the_copy(root: Path, models: Path) -> None:
+    ref = publish(root, TINY)
+    file = write_tiny_calibration(root)
+    found, whole = bundles(root, models), file.read_bytes()
+    found.keep([ref])
+    file.write_bytes(whole[:-9])
+    found.keep([ref])
+    assert found.kept_calibration(ref).read_bytes() == whole
+
+
+def test_calibrations_count_against_the_limit_of_the_data_folder(root: Path, models: Path) -> None:
+    ref = publish(root, TINY)
+    file = write_tiny_calibration(root)
+    quota = Quota(10**9)
+    found = ModelBundles(ModelRepository(root), KeptBundles(models, quota), lambda manifest: None)
+    found.keep([ref])
+    assert 10**9 - quota.free_bytes == found.kept_bytes(ref)
+    with_calibration = found.kept_bytes(ref)
+    again = Quota(10**9)
+    KeptBundles(models, again)  # as after a restart
+    assert again.free_bytes == quota.free_bytes
+    n_bytes = file.stat().st_size
+    file.unlink()
+    found.keep([ref])
+    assert (with_calibration - found.kept_bytes(ref), 10**9 - quota.free_bytes) == (
+        n_bytes,
+        found.kept_bytes(ref),
+    )

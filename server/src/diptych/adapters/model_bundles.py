@@ -97,8 +97,12 @@ class ModelBundles:
             )
         return found
 
+    def kept_calibration(self, ref: VersionRef) -> Path:
+        """The file of the calibration next to the kept copy of a version; it need not exist."""
+        return self._kept.calibration(ref.bundle)
+
     def keep(self, refs: Sequence[VersionRef]) -> None:
-        """Keep copies of exactly these versions in the data folder.
+        """Keep copies of exactly these versions in the data folder, with their calibrations as they are now.
 
         Raises StoreError, and CorruptBundle for a version that is nowhere, after the others were kept.
         """
@@ -124,6 +128,8 @@ class ModelBundles:
             return kept is not None
         if kept is None or (kept / MANIFEST_FILE).samefile(source / MANIFEST_FILE):
             self._kept.add(ref.bundle, source)
+        else:
+            self._kept.add_calibration(ref.bundle, source)
         return True
 
     def _folder_in_repository(self, ref: VersionRef, *, incomplete: bool = False) -> Path | None:

@@ -26,6 +26,10 @@ from diptych.wiring.tuning.planning import plan_file_of, threads_of, with_plan
 
 LOG = logging.getLogger("diptych.versions")
 _COPY = "%s is damaged in the model repository, its copy is loaded instead: %s"
+_NO_CALIBRATION = (
+    "search hits of %s have no relevance: the version has left the model repository, and the data folder "
+    "keeps no calibration of it; put both back and restart"
+)
 
 BuildVersion = Callable[[LoadedBundle, DecodeMode, Execution, ReadCalibration], Version]
 
@@ -37,6 +41,10 @@ class BundleFolders(Protocol):
         """The folders of a version, at least one: in the model repository, in the data folder. Raises
         NotFound.
         """
+        ...
+
+    def kept_calibration(self, ref: VersionRef) -> Path:
+        """The file of the calibration in the data folder; it need not exist."""
         ...
 
     def broken(self, name: str) -> dict[str, str]:
@@ -112,11 +120,14 @@ class VersionLoader:
             raise
 
     def _calibration_reader(self, ref: VersionRef, bundle: VerifiedBundle) -> CalibrationReader:
-        """Read the file in the model repository, also if the version itself has left it: a copy in the data
-        folder has none of its own.
+        """Read the file in the model repository, or else the one in the data folder: a version may leave the
+        repository, with its calibration or without.
         """
         folder = self._settings.model_repo / ref.name / str(ref.version)
-        return CalibrationReader(calibration_file(folder), bundle.manifest)
+        files = calibration_file(folder), self._folders.kept_calibration(ref)
+        if not folder.is_dir() and not any(file.is_file() for file in files):
+            LOG.warning(_NO_CALIBRATION, ref)
+        return CalibrationReader(files, bundle.manifest)
 
     def _verified(self, ref: VersionRef) -> VerifiedBundle:
         """Verify the files of exactly this version, its copy if others are damaged.

@@ -104,6 +104,8 @@ def _copy_bundles(source: KeptBundles, folder: Path, report: Report) -> tuple[st
         try:
             if kept is not None and copies.folder(sha256) is None:
                 copies.add(sha256, kept)
+            elif kept is not None:
+                copies.add_calibration(sha256, kept)
         except (FileNotFoundError, BundleError):
             if source.folder(sha256) is not None:
                 raise

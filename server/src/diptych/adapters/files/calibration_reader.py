@@ -1,6 +1,7 @@
-"""Reads the calibration file of a version, again whenever its file has changed."""
+"""Reads the calibration of a version, again whenever one of its files has changed."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.bundle.calibration import Calibration, read_calibration
@@ -8,37 +9,34 @@ from diptych.bundle.manifest import Manifest
 from diptych.errors import BundleError
 
 LOG = logging.getLogger("diptych.calibration")
+Stamp = tuple[int, int, int]  # inode, bytes and time of change of a file
 
 
 class CalibrationReader:
-    """Call it from any one thread at a time. Blocking; it costs little while the file stays the same.
+    """Call it from any one thread at a time. Blocking; it costs little while the files stay the same.
 
-    A file that cannot be used counts as missing. The log says why, once.
+    The first of the files that can be used counts. The log says why one cannot, once.
     """
 
-    def __init__(self, file: Path, manifest: Manifest) -> None:
-        self._file = file
+    def __init__(self, files: Sequence[Path], manifest: Manifest) -> None:
+        """The files need not exist."""
+        self._files = tuple(files)
         self._manifest = manifest
-        self._stamp: tuple[int, int, int] | None = None  # inode, bytes and time of change of the file
+        self._stamps: tuple[Stamp | None, ...] = ()
         self._found: Calibration | None = None
 
     def __call__(self) -> Calibration | None:
         """The calibration of the version; None if there is none."""
-        stamp = self._stamp_now()
-        if stamp != self._stamp:
-            self._found, self._stamp = None if stamp is None else self._read(), stamp
+        stamps = tuple(map(_stamp, self._files))
+        if stamps != self._stamps:
+            there = [file for file, stamp in zip(self._files, stamps, strict=True) if stamp is not None]
+            readable = (found for file in there if (found := self._read(file)) is not None)
+            self._found, self._stamps = next(readable, None), stamps
         return self._found
 
-    def _stamp_now(self) -> tuple[int, int, int] | None:
+    def _read(self, file: Path) -> Calibration | None:
         try:
-            found = self._file.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
-
-    def _read(self) -> Calibration | None:
-        try:
-            found = read_calibration(self._file, self._manifest)
+            found = read_calibration(file, self._manifest)
         except (BundleError, FileNotFoundError) as error:
             LOG.warning("search hits of %s/%d have no relevance: %s", *self._version(), error)
             return None
@@ -54,3 +52,11 @@ class CalibrationReader:
 
     def _version(self) -> tuple[str, int]:
         return self._manifest.name, self._manifest.version
+
+
+def _stamp(file: Path) -> Stamp | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

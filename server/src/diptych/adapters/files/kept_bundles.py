@@ -1,10 +1,11 @@
 """Whole bundles under the sha256 of their manifests: in the data folder, and in its backups."""
 
 import fcntl
+import filecmp
 import hashlib
 import shutil
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +14,9 @@ from diptych.adapters.files.atomic_files import TMP_PREFIX, size_of
 from diptych.adapters.files.disk_errors import file_errors_translated
 from diptych.adapters.files.private_files import make_new
 from diptych.adapters.files.quota import Quota
+from diptych.bundle.calibration import SUFFIX, calibration_file, read_calibration
 from diptych.bundle.checksums import check_sizes
-from diptych.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from diptych.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest
 from diptych.durable import fsync_file, fsync_folder
 from diptych.errors import BundleError, CorruptBundle, StoreFull
 from diptych.failpoints import around
@@ -28,7 +30,8 @@ FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file until o
 class KeptBundles:
     """`<root>/<first 16 digits of the sha256 of the manifest>/`, each a complete bundle.
 
-    A bundle appears and disappears by one rename. Its files are copies, so that damage of the source does not
+    The calibration of a bundle is next to its folder, as in a model repository. Each of the two appears and
+    disappears by one rename. The files are copies, so that damage of the source does not
     reach them; they share blocks with the source where the file system can do that. Copies count against the
     quota. One process writes. Raises OSError.
     """
@@ -37,11 +40,11 @@ class KeptBundles:
         """The folder need not exist. Raises StoreError if the quota is set and files cannot be counted."""
         self._root = root
         self._quota = quota or Quota()
-        self._counted: dict[Path, int] = {}  # bytes of copied files, by the folder of their bundle
+        self._counted: dict[Path, int] = {}  # bytes of copies, by the folder of a bundle or the calibration
         if self._quota.is_set and root.is_dir():
             with file_errors_translated("the copies of models"):
-                for folder in root.iterdir():
-                    self._count(folder)
+                for entry in root.iterdir():
+                    self._count(entry)
 
     def folder(self, bundle: str) -> Path | None:
         """The folder of a bundle; None unless it is there with all its files."""
@@ -49,9 +52,14 @@ class KeptBundles:
         found = _read(folder)
         return folder if found is not None and found[0] == bundle else None
 
+    def calibration(self, bundle: str) -> Path:
+        """The file of the calibration of a bundle; it need not exist."""
+        return calibration_file(self._root / bundle[:N_DIGITS])
+
     def n_bytes(self, bundle: str) -> int:
-        """The size of a bundle on the disk."""
-        return _own_bytes(self._root / bundle[:N_DIGITS])
+        """The size of a bundle and its calibration on the disk."""
+        files = [file for file in (self.calibration(bundle),) if file.is_file()]
+        return _own_bytes([*(self._root / bundle[:N_DIGITS]).iterdir(), *files])
 
     def bundles(self) -> list[str]:
         """The sha256 of the manifests of all complete bundles."""
@@ -61,7 +69,7 @@ class KeptBundles:
         return [one[0] for one in found if one is not None]
 
     def add(self, bundle: str, source: Path) -> None:
-        """Keep a copy of the bundle in the folder `source`.
+        """Keep a copy of the bundle in the folder `source`, with its calibration if it has one.
 
         Raises BundleError if the source is not that bundle, or not complete; StoreFull beyond the quota.
         """
@@ -74,7 +82,7 @@ class KeptBundles:
         staged.mkdir(mode=0o700)
         try:
             for name in (*manifest.files, MANIFEST_FILE):
-                self._copy(source / name, staged / name)
+                self._copy(source / name, staged / name, counted_for=staged)
             _require(staged, bundle)
             fsync_folder(staged)
             folder = self._root / bundle[:N_DIGITS]
@@ -87,14 +95,40 @@ class KeptBundles:
         except BaseException:
             self._remove(staged)
             raise
+        self.add_calibration(bundle, source)
+
+    def add_calibration(self, bundle: str, source: Path) -> None:
+        """Make the calibration of a kept bundle that of the bundle in the folder `source`, which may have
+        none.
+
+        One that cannot be read, as it is damaged or of other vectors, does not replace the kept one. Raises
+        StoreFull beyond the quota.
+        """
+        given, kept = calibration_file(source), self.calibration(bundle)
+        if not given.is_file():
+            self._remove(kept)
+        elif not (kept.is_file() and filecmp.cmp(given, kept, shallow=False)) and _is_readable(given, source):
+            self._replace(kept, given)
+
+    def _replace(self, kept: Path, given: Path) -> None:
+        staged = self._root / f"{TMP_PREFIX}{uuid.uuid4().hex}"
+        try:
+            self._copy(given, staged, counted_for=staged)
+            staged.replace(kept)
+        except BaseException:
+            self._remove(staged)
+            raise
+        self._quota.give_file(self._counted.pop(kept, 0))
+        self._counted[kept] = self._counted.pop(staged)
+        fsync_folder(self._root)
 
     def retain(self, bundles: Collection[str]) -> None:
         """Remove all other bundles, and what interrupted calls have left."""
         kept = {bundle[:N_DIGITS] for bundle in bundles}
         if self._root.is_dir():
-            for folder in self._root.iterdir():
-                if folder.name not in kept:
-                    self._remove(folder)
+            for entry in list(self._root.iterdir()):
+                if entry.name.removesuffix(SUFFIX) not in kept:
+                    self._remove(entry)
 
     def _require_space(self, manifest: Manifest) -> None:
         """Refuse a copy that does not fit before it fills the disk for all other writes."""
@@ -106,24 +140,26 @@ class KeptBundles:
                 f"a copy of {version} takes {n_bytes} bytes of the disk, {free} are free: make room"
             )
 
-    def _copy(self, source: Path, target: Path) -> None:
+    def _copy(self, source: Path, target: Path, *, counted_for: Path) -> None:
         n_bytes = size_of(source)
         self._quota.take_file(n_bytes)
-        self._counted[target.parent] = self._counted.get(target.parent, 0) + n_bytes
+        self._counted[counted_for] = self._counted.get(counted_for, 0) + n_bytes
         make_new(target)
         with source.open("rb") as read, target.open("wb") as written:
             if not _clone(read, written):
                 shutil.copyfileobj(read, written, COPY_BYTES)
         fsync_file(target)
 
-    def _remove(self, folder: Path) -> None:
-        if not folder.is_dir():
-            return
-        if not _is_unfinished(folder):  # so that no half of it seems to be there
-            folder = self._rename_to_remove(folder)
-        with around("bundle_remove"):
-            shutil.rmtree(folder, ignore_errors=True)
-        self._quota.give_file(self._counted.pop(folder, 0))
+    def _remove(self, entry: Path) -> None:
+        """Remove a folder or a file, if it is there."""
+        if entry.is_dir():
+            if not _is_unfinished(entry):  # so that no half of it seems to be there
+                entry = self._rename_to_remove(entry)
+            with around("bundle_remove"):
+                shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+        self._quota.give_file(self._counted.pop(entry, 0))
 
     def _rename_to_remove(self, folder: Path) -> Path:
         target = self._root / f"{TMP_PREFIX}{uuid.uuid4().hex}"
@@ -131,10 +167,9 @@ class KeptBundles:
         self._counted[target] = self._counted.pop(folder, 0)
         return target
 
-    def _count(self, folder: Path) -> None:
-        if folder.is_dir():
-            self._counted[folder] = _own_bytes(folder)
-            self._quota.count_file(self._counted[folder])
+    def _count(self, entry: Path) -> None:
+        self._counted[entry] = _own_bytes(entry.iterdir() if entry.is_dir() else [entry])
+        self._quota.count_file(self._counted[entry])
 
 
 def _clone(source: BinaryIO, target: BinaryIO) -> bool:
@@ -145,10 +180,17 @@ def _clone(source: BinaryIO, target: BinaryIO) -> bool:
     return False
 
 
-def _own_bytes(folder: Path) -> int:
+def _own_bytes(files: Iterable[Path]) -> int:
     """The size of the files that have no other name: earlier releases made hard links to the source."""
-    stats = [path.stat() for path in folder.iterdir()]
+    stats = [path.stat() for path in files]
     return sum(one.st_size for one in stats if one.st_nlink == 1)
+
+
+def _is_readable(calibration: Path, folder: Path) -> bool:
+    with suppress(BundleError, OSError):
+        read_calibration(calibration, read_manifest(folder))
+        return True
+    return False
 
 
 def _is_unfinished(folder: Path) -> bool:
