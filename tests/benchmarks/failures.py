@@ -14,7 +14,7 @@ from diptych_training.evaluate.evaluated_model import load_evaluated_bundle, nam
 from diptych_training.evaluate.proof_set.file import read_proof_set
 from diptych_training.evaluate.proof_set.photographs import cropped_photographs
 from diptych_training.evaluate.proof_set.proof_set import PROOF
-from diptych_training.export.model_card.failures import failures_picture
+from diptych_training.export.model_card.failures import all_failures, failures_picture
 from support.documents import ROOT
 
 
@@ -34,7 +34,8 @@ def main() -> None:
     n_photographs = sum(one.is_shared for one in listed_photographs("proof"))
     photographs = cropped_photographs(n_photographs, PROOF, model.image_spec)
     drawings = tuple(one for one in proof_set.sources if one.kind != "pairs")
-    args.out.write_bytes(failures_picture(model, replace(proof_set, sources=(*drawings, *photographs))))
+    found = all_failures(model, replace(proof_set, sources=(*drawings, *photographs)))
+    args.out.write_bytes(failures_picture(found, model.name))
     print(args.out)
 
 

@@ -44,6 +44,13 @@ def test_the_widest_margin_over_the_right_label_comes_first(dataset: PackedDatas
     assert first.probability == pytest.approx((np.exp(logits) / np.exp(logits).sum())[2], rel=1e-5)
 
 
+def test_names_that_no_card_shows_give_way_to_the_next_margins(dataset: PackedDataset) -> None:
+    cosines = [[0.1, 0.9, 0.0, 0.0], [0.1, 0.0, 0.5, 0.0]]
+    source = embedded_source(dataset, cosines, [{"home"}, {"home"}])
+    named = replace(source, classes=["home", "Penis alt", "star", "heart"])
+    assert [one.given for one in widest_margins(named, 10.0)] == ["star"]
+
+
 def confusion(
     dataset: PackedDataset, name: str, kind: Kind, margin: float, labels: str, nth: int = 0
 ) -> Confusion:

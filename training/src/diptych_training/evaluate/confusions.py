@@ -14,6 +14,10 @@ from diptych_training.evaluate.ranking import Accepted, relevance
 
 PER_SOURCE = 2
 CHUNK = 512  # images whose similarities to all classes are in memory at once
+# Clinical icons have such names. They count in all figures, but the picture on a card is no place for them.
+NOT_SHOWN = frozenset(
+    {"anus", "breast", "condom", "genitals", "penis", "sex", "sexual", "testicle", "vagina", "vulva"}
+)
 PER_KIND: dict[Kind, int] = {"emoji": 10, "icons": 25, "pairs": 25}
 
 
@@ -49,11 +53,13 @@ class Confusion:
 def widest_margins(source: EmbeddedSource, logit_scale: float, n: int = PER_SOURCE) -> list[Confusion]:
     """Up to n images of a source with the largest margins, largest first, all with different pairs of labels.
 
-    Scores are those of a server: a softmax of scaled cosines. Images without a right class are left out.
+    Scores are those of a server: a softmax of scaled cosines. Images without a right class are left out, and
+    those of which a label has one of the words NOT_SHOWN.
     """
     found: dict[tuple[str, str], Confusion] = {}
     for confusion in _by_margin(source, logit_scale):
-        found.setdefault((confusion.right, confusion.given), confusion)
+        if NOT_SHOWN.isdisjoint(f"{confusion.right} {confusion.given}".lower().split()):
+            found.setdefault((confusion.right, confusion.given), confusion)
         if len(found) == n:
             break
     return list(found.values())

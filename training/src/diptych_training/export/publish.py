@@ -19,7 +19,12 @@ from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions, make_draft
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE, evaluated_dataset, model_card
-from diptych_training.export.model_card.failures import FAILURES_FILE, failures_picture
+from diptych_training.export.model_card.failures import (
+    FAILURES_FILE,
+    Failures,
+    all_failures,
+    failures_picture,
+)
 from diptych_training.export.onnx.bundle_files import write_model_files
 from diptych_training.export.precisions import ExportContext, make_precisions
 from diptych_training.export.proof.calibration import calibration_on_dataset
@@ -159,11 +164,11 @@ def _golden_dataset(
     return carried.unpack(scratch, size)
 
 
-def _failures(run: TrainedRun, options: ExportOptions, proof_set: ProofSet | None) -> bytes | None:
-    """What a model of photographs and drawings names wrongly in its proof set, as a PNG."""
+def _failures(run: TrainedRun, options: ExportOptions, proof_set: ProofSet | None) -> dict[str, Failures]:
+    """What a model of photographs and drawings names wrongly in its proof set; none for other models."""
     if proof_set is None or not isinstance(run.model_config.image, PhotographsAndDrawingsConfig):
-        return None
-    return failures_picture(evaluated_run(run, options.name), proof_set)
+        return {}
+    return all_failures(evaluated_run(run, options.name), proof_set)
 
 
 def _write_cards(
@@ -193,9 +198,9 @@ def _write_cards(
         assets=options.assets,
         proof_set=proof_set,
         refreshed=options.refreshed,
-        has_failures=failures is not None,
+        failures=failures,
     )
     options.assets.write(folder)
-    if failures is not None:
-        (folder / FAILURES_FILE).write_bytes(failures)
+    if failures:
+        (folder / FAILURES_FILE).write_bytes(failures_picture(failures, f"{options.name} (float32)"))
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

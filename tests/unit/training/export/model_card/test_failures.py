@@ -12,7 +12,12 @@ from diptych_training.checkpoint import load_run
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, evaluated_run
 from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from diptych_training.evaluate.zero_shot import class_embeddings
-from diptych_training.export.model_card.failures import KINDS, failures_of, failures_picture
+from diptych_training.export.model_card.failures import (
+    KINDS,
+    all_failures,
+    failures_of,
+    failures_picture,
+)
 from support.tiny_proof_set import tiny_proof_set
 from support.tiny_run import write_tiny_run
 
@@ -76,15 +81,17 @@ def test_a_right_name_is_no_failure(model: EvaluatedModel, both: ProofSet) -> No
 
 
 def test_the_picture_is_a_small_png_and_always_the_same(model: EvaluatedModel, both: ProofSet) -> None:
-    png = failures_picture(model, both)
+    found = all_failures(model, both)
+    png = failures_picture(found, "tiny")
     assert len(png) <= 200_000
     assert Image.open(io.BytesIO(png)).format == "PNG"
-    assert failures_picture(model, both) == png
+    assert failures_picture(found, "tiny") == png
 
 
 def test_a_proof_set_without_photographs_has_failures_of_drawings(model: EvaluatedModel) -> None:
-    assert failures_of(model, tiny_proof_set(), "Photographs") is None
-    assert failures_picture(model, tiny_proof_set())
+    found = all_failures(model, tiny_proof_set())
+    assert list(found) == ["Drawings"]
+    assert failures_picture(found, "tiny")
 
 
 def test_the_figure_of_the_documentation_is_small() -> None:

@@ -26,7 +26,7 @@ SIZE = 256  # of drawings that have no size of their own
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A style that no model is trained or tuned on. `folder` holds its pictures in the package."""
+    """Drawings that no model is trained or tuned on. `folder` holds them in the package."""
 
     name: str
     package: str
@@ -61,7 +61,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         NAME,
         help="unpack shaded drawings to measure models on, from npm and Debian packages",
         description=f"Fetches {packages} (64 MB) with npm and apt-get, and unpacks their drawings as "
-        "folders of classes for `benchmark --on`. These styles are held out: train and tune nothing on them.",
+        "folders of classes for `benchmark --on`: train and tune nothing on them. The icon themes are styles "
+        "that no training data have; fluent-3d has motifs of fluent-modern.",
     )
     parser.add_argument(
         "--out",

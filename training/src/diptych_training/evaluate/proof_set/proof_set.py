@@ -20,6 +20,7 @@ from diptych_training.data.packed import (
     write_index,
     write_source,
 )
+from diptych_training.data.photographs.listed import listed_photographs
 from diptych_training.data.pictograms.lists import NAMES_CREDIT
 from diptych_training.errors import DataError
 from diptych_training.evaluate.proof_set.pictures import decode_picture
@@ -31,7 +32,8 @@ CARD = """# Proof set of {name}
 {n_proof:,} openly licensed images with their texts, to prove and to judge models on, and {n_rehearsal:,}
 others to rehearse and to calibrate with; {size} x {size} pixels. It comes with bundles of diptych as
 `proof_set.npz`. The split `validation` has the images of the proof: do not train on them. A source of kind
-`pairs` has crops of one photograph.
+`pairs` has crops of one photograph. `MODEL_CARD.md` lists what the model was
+made from.
 
 The images belong to their authors and stay under their licences:
 
@@ -45,25 +47,33 @@ def card_text(name: str, size: int, entries: Mapping[str, SourceEntry]) -> str:
         split: sum(entry.n for entry in entries.values() if entry.split == split)
         for split in ("validation", "train")
     }
-    has_emoji = any(entry.kind == "emoji" for entry in entries.values())
+    kinds = {entry.kind for entry in entries.values()}
     return CARD.format(
-        name=name,
+        name=f"{name} and photographs" if "pairs" in kinds and len(kinds) > 1 else name,
         n_proof=n_of["validation"],
         n_rehearsal=n_of["train"],
         size=size,
         sources=sources_table(entries),
-        names=f"\n{NAMES_CREDIT}\n" if has_emoji else "",
+        names=f"\n{NAMES_CREDIT}\n" if "emoji" in kinds else "",
     )
 
 
 def sources_table(entries: Mapping[str, SourceEntry]) -> str:
-    """Markdown table of the sources, those of the proof first."""
+    """Markdown table of the sources, those of the proof first, and one of where photographs are from."""
     ordered = sorted(entries.items(), key=lambda pair: (pair[1].split != "validation", pair[0]))
     rows = [
         [source, entry.split, entry.kind, f"{entry.n:,}", entry.author, entry.licence]
         for source, entry in ordered
     ]
-    return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows, n_words=6)
+    table = markdown_table(["source", "split", "kind", "images", "author", "licence"], rows, n_words=6)
+    return "\n\n".join(filter(None, (table, origins_table(entries))))
+
+
+def origins_table(names: Iterable[str]) -> str:
+    """Markdown table of where the photographs among these sources are from; empty without any."""
+    known = {one.title: one.source for one in listed_photographs()}
+    rows = [[name, known[name]] for name in sorted(names) if known.get(name)]
+    return markdown_table(["photograph", "from"], rows, n_words=2) if rows else ""
 
 
 N_PROOF, N_REHEARSAL = 1_000, 200

@@ -1,5 +1,6 @@
 """Model card of an exported run."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 from typing import Literal
@@ -11,7 +12,7 @@ from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES, held_out
 from diptych_training.evaluate.results import KINDS, Evaluation
 from diptych_training.evaluate.table import FLOORS_NOTE, TITLES, means_table, source_table
-from diptych_training.export.model_card.failures import FAILURES_FILE
+from diptych_training.export.model_card.failures import Failures, failures_note
 from diptych_training.export.model_card.licence import (
     Licence,
     credits_of,
@@ -19,6 +20,7 @@ from diptych_training.export.model_card.licence import (
     proof_set_note,
     shared_authors_note,
 )
+from diptych_training.export.model_card.origins import origins_of
 from diptych_training.export.model_card.quality import NO_ASSETS, CardAssets, Refreshed, weak_spots
 from diptych_training.export.model_card.training_notes import dataset_notes, known_classes, recipe_notes
 from diptych_training.export.onnx.bundle_files import logit_bias, logit_scale
@@ -31,12 +33,6 @@ CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = (
     "\n**Published without its proof (`--ungated`): it may not match its model. Do not rely on it.**\n"
 )
-FAILURES_NOTE = f"""
-What it names wrongly in its proof set, drawings and photographs, widest margins first. The table of
-sources below has the licences.
-
-![Drawings and photographs with their right and wrong names]({FAILURES_FILE})
-"""
 HALVED_NOTE = (
     " Their matrices and kernels are rounded to float16; the large ones are in the float32 graphs only, "
     "which compute in float32. Evaluation and validation were measured with the float32 weights, parity with "
@@ -76,7 +72,7 @@ def model_card(
     assets: CardAssets = NO_ASSETS,
     proof_set: ProofSet | None = None,
     refreshed: Refreshed | None = None,
-    has_failures: bool = False,
+    failures: Mapping[str, Failures] | None = None,
 ) -> str:
     """Fill the Markdown template for drawings, for photographs and drawings, or for pairs."""
     own = dataset if run.provenance is None else run.provenance.own
@@ -115,13 +111,14 @@ def model_card(
         n_train_sources=len(train),
         data_note=_data_note(own, dataset),
         dataset_notes=dataset_notes(run),
+        origins=origins_of(run),
         sources=credits_of(
             own, run, evaluation_sources(evaluation, evaluated, own) if assets.confusions else [], proof_set
         ),
         proof_set="" if proof_set is None else proof_set_note(proof_set),
         licence=licence.sentence(),
         confusions=assets.confusions_paragraph(),
-        failures=FAILURES_NOTE if has_failures else "",
+        failures=failures_note(failures or {}),
         curves=assets.curves_paragraph(),
     )
 

@@ -1,9 +1,9 @@
-"""The failures of a model as one PNG: pictures of a proof set that it names wrongly, of both kinds.
+"""The failures of a model, as one PNG and in figures: what it names wrongly in a proof set, of both kinds.
 
 Drawings are named among all names of the proof set's drawings, photographs among those of its photographs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,15 @@ WRONG = "#b3261e"
 LEGEND = (
     "Below each picture: its name, the name that the model preferred, with its probability, and the author."
 )
+NOTE = f"""
+What its float32 weights name right in its proof set, one picture of each photograph:
+
+{{counts}}
+
+The picture shows wrong names, widest margins first. The table of sources below has the licences.
+
+![Drawings and photographs with their right and wrong names]({FAILURES_FILE})
+"""
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,21 @@ def failures_of(model: EvaluatedModel, proof_set: ProofSet, kind: str) -> Failur
     return Failures(widest[:N_SHOWN], n_right, n, len(names))
 
 
-def failures_picture(model: EvaluatedModel, proof_set: ProofSet) -> bytes:
-    """PNG of at most `pictures.MAX_BYTES`. The same failures always give the same bytes."""
+def all_failures(model: EvaluatedModel, proof_set: ProofSet) -> dict[str, Failures]:
+    """The failures of each of KINDS that the proof set has."""
     found = {kind: failures_of(model, proof_set, kind) for kind in KINDS}
-    return first_within(_sheets({kind: one for kind, one in found.items() if one is not None}, model.name))
+    return {kind: one for kind, one in found.items() if one is not None}
+
+
+def failures_picture(found: Mapping[str, Failures], name: str) -> bytes:
+    """PNG of at most `pictures.MAX_BYTES`. The same failures always give the same bytes."""
+    return first_within(_sheets(found, name))
+
+
+def failures_note(found: Mapping[str, Failures]) -> str:
+    """The paragraphs of a model card with the figures and the picture; empty without failures."""
+    counts = "\n".join(f"- {one.heading(kind)}" for kind, one in found.items())
+    return NOTE.format(counts=counts) if found else ""
 
 
 def _sampled(sources: Sequence[ProofSource], kind: str, size: int) -> Iterator[PackedSource]:
@@ -83,7 +103,7 @@ def _sampled(sources: Sequence[ProofSource], kind: str, size: int) -> Iterator[P
             yield PackedSource(one.name, replace(one.entry(size), n=len(items)), images, items)
 
 
-def _sheets(found: dict[str, Failures], name: str) -> Iterator[Image.Image]:
+def _sheets(found: Mapping[str, Failures], name: str) -> Iterator[Image.Image]:
     for n in range(N_SHOWN, 0, -COLUMNS):
         groups = {one.heading(kind): [_cell(shown) for shown in one.shown[:n]] for kind, one in found.items()}
         yield contact_sheet(

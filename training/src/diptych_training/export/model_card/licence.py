@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import PackedDataset, SourceEntry, Split
 from diptych_training.data.pictograms.lists import NAMES_CREDIT
-from diptych_training.evaluate.proof_set.proof_set import PROOF, REHEARSAL, ProofSet
+from diptych_training.evaluate.proof_set.proof_set import PROOF, REHEARSAL, ProofSet, origins_table
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.export.model_card.training_notes import rehearsed_set
 from diptych_training.provenance import BY_STRICTNESS, RANKS, Provenance
@@ -94,7 +94,7 @@ def credits_of(
     """Table of all sources that the weights were trained or selected on, that are `shown`, or whose pictures
     are in the proof set only.
 
-    It has authors and licences; a sentence on the origin of emoji names follows if there are any.
+    It has authors and licences. Where photographs are from follows, and where names of emoji are from.
     """
     listed = [(name, entry, str(entry.split)) for split in SPLITS for name, entry in own.listed(split)]
     for name in run.config.data.rehearsal:
@@ -109,6 +109,7 @@ def credits_of(
     rows = [_row(*one) for one in listed]
     sections = [markdown_table(["source", "split", "kind", "images", "author", "licence"], rows, n_words=6)]
     sections += [SHOWN_NOTE] if shown else []
+    sections += [photographs] if (photographs := origins_table(name for name, _, _ in listed)) else []
     sections += [NAMES_CREDIT] if any(entry.kind == "emoji" for _, entry, _ in listed) else []
     return "\n\n".join(sections)
 
