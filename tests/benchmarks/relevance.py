@@ -5,7 +5,8 @@ word such as "fruit". For each gallery: F1 of the hits that are shown, as a shar
 number of hits could have (the oracle chooses it for each query), and how many hits each query of
 `absurd_queries.txt` shows; both lists were written down before anything was measured. The same for searches
 by a picture, where right is another picture of the same name, and absurd a picture of a name that is not
-there. Then how reliable relevance is, and whether some pictures are hubs. Prints markdown tables; `--figure`
+there. Then texts inside templates in the sample gallery, where right is also of the kind that the template
+asks for; how reliable relevance is, and whether some pictures are hubs. Prints markdown tables; `--figure`
 draws the reliability.
 
 PYTHONPATH=tests python -m benchmarks.relevance --bundle everyday --data ~/.cache/diptych/pictograms
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.inputs import GALLERY, gallery_items
+from benchmarks.routing import TEMPLATES
 from diptych.bundle.calibration import (
     RECOMMENDED_RELEVANCE,
     Calibration,
@@ -330,21 +332,26 @@ class Reliability:
     error: float
 
 
+def judged(
+    model: Model, queries: Rows, right: Bools, rows: Rows
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Relevance of the best hits, and whether they are right; searches with and without what is right."""
+    predicted, actual = [], []
+    for query, is_right in zip(queries, right, strict=True):
+        without = np.zeros((~is_right).sum(), bool)
+        for searched, there in ((rows, is_right), (rows[~is_right], without)):
+            one = ranked(model.calibration, "text", query[None], searched, there[None])
+            predicted.append(one.relevance[0, :MEASURED_HITS])
+            actual.append(one.right[0, :MEASURED_HITS])
+    return np.concatenate(predicted), np.concatenate(actual)
+
+
 def reliability(model: Model, pictures: Pictures, rng: np.random.Generator) -> Reliability:
     """Search by names, as often for what is there as for what was taken away."""
     names = rng.permutation(np.unique(pictures.names))[:N_QUERIES]
-    right = names[:, None] == pictures.names[None]
-    queries = model.texts(names.tolist())
-    predicted, actual = [], []
-    for query, is_right in zip(queries, right, strict=True):
-        for rows, there in (
-            (pictures.rows, is_right),
-            (pictures.rows[~is_right], np.zeros((~is_right).sum(), bool)),
-        ):
-            one = ranked(model.calibration, "text", query[None], rows, there[None])
-            predicted.append(one.relevance[0, :MEASURED_HITS])
-            actual.append(one.right[0, :MEASURED_HITS])
-    flat, truth = np.concatenate(predicted), np.concatenate(actual)
+    flat, truth = judged(
+        model, model.texts(names.tolist()), names[:, None] == pictures.names[None], pictures.rows
+    )
     bins = np.clip(np.digitize(flat, BINS) - 1, 0, len(BINS) - 2)
     counts = np.bincount(bins, minlength=len(BINS) - 1)
     safe = np.maximum(counts, 1)
@@ -355,6 +362,29 @@ def reliability(model: Model, pictures: Pictures, rng: np.random.Generator) -> R
         counts,
         calibration_error(flat, truth),
     )
+
+
+def table_of_templates(model: Model, own: Pictures, is_drawing: Bools) -> str:
+    """One row a template: hits of all names together, hits of an absurd query, and the error of relevance."""
+    absurd = ABSURD.read_text(encoding="utf-8").splitlines()
+    lines = [
+        f"| texts | names | ≥ 0.5, right | ≥ {CUT}, right | an absurd query ≥ 0.5, ≥ {CUT} | error |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for template, kind in {"{}": None, **TEMPLATES}.items():
+        is_kind = np.ones_like(is_drawing) if kind is None else is_drawing == (kind == "drawing")
+        names = np.unique(own.names[is_kind])
+        queries = model.texts([template.format(name) for name in names])
+        right = (names[:, None] == own.names[None]) & is_kind
+        found = ranked(model.calibration, "text", queries, own.rows, right)
+        texts = model.texts([template.format(text) for text in absurd])
+        none = ranked(model.calibration, "text", texts, own.rows, np.zeros((len(texts), len(right[0])), bool))
+        shown = [found.relevance >= cut for cut in (0.5, CUT)]
+        cells = [f"{one.sum():,}, {(one & found.right).sum():,}" for one in shown]
+        cells.append(", ".join(f"{(none.relevance >= cut).sum(axis=1).mean():.2f}" for cut in (0.5, CUT)))
+        error = calibration_error(*judged(model, queries, right, own.rows))
+        lines.append(f"| `{template}` | {len(names)} | {' | '.join(cells)} | {error:.3f} |")
+    return "\n".join(lines)
 
 
 def enlarged(pictures: Pictures, n: int, rng: np.random.Generator) -> Pictures:
@@ -409,6 +439,7 @@ def main() -> None:
     print(f"{encoder.name}: F1 as a share of the oracle's, hits of an absurd query")
     for kind, found in (("words", by_words), ("a picture", by_pictures)):
         print(f"\nby {kind}", table_of_galleries(found), table_of_cuts(found), sep="\n\n")
+    print("\nin the sample gallery, inside templates", table_of_templates(model, own, is_drawing), sep="\n\n")
     print(f"\nhubs: {hubs(model, own)}")
     rng = np.random.default_rng(0)
     measured = [reliability(model, enlarged(held_out, n, rng), rng) for n in SIZES]

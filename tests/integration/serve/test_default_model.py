@@ -13,6 +13,7 @@ import pytest
 
 from diptych.__main__ import main
 from diptych.adapters.onnxruntime.session import open_session
+from diptych.bundle.calibration import calibration_file, read_calibration
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.wiring.loading.bundles import VerifiedBundle, verify_bundle
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
@@ -27,6 +28,10 @@ EVERYDAY: dict[str, list[str]] = WRITTEN["everyday"]
 KINDS = {"photographs": "photograph", "drawings": "drawing"}  # as the file calls them, and as the page does
 MIN_RIGHT = {"photographs": 2, "drawings": 2}  # of ten queries each; measured: 2 and 3 by `everyday`
 MIN_EVERYDAY = 46  # of eighty; measured: 51 and, in int8, 50 by `everyday`
+ABSURD = ROOT / "tests" / "benchmarks" / "absurd_queries.txt"
+# The mean number of hits of an absurd query with a relevance of at least 0.5; measured: 0.00, and 0.27 for
+# photographs.
+MAX_ABSURD = {"{}": 0.1, "{} icon": 0.1, "a drawing of a {}": 0.1, "a photo of a {}": 0.4}
 BATCH = 16
 PRECISIONS = [pytest.param("fp32", marks=pytest.mark.long), "int8"]
 
@@ -111,6 +116,33 @@ def test_queries_of_newcomers_find_as_many_right_pictures_as_measured(kind: str,
 def test_everyday_words_find_as_many_right_pictures_as_measured(precision: str) -> None:
     wrong = wrong_first_hits(EVERYDAY, precision)
     assert len(EVERYDAY) - len(wrong) >= MIN_EVERYDAY, wrong
+
+
+@cache
+def relevance_of_hits(texts: tuple[str, ...], precision: str) -> np.ndarray:
+    """The relevance of all pictures of the gallery to each text: (Q, N), best first."""
+    calibration = read_calibration(calibration_file(bundle().folder), bundle().manifest)
+    found = []
+    for query in vectors("text", precision, bundle().tokenizer(list(texts)).input_ids):
+        cosines = np.sort(pictures(precision) @ query)[::-1]
+        found.append(
+            calibration.relevance("text", query, cosines, best=float(cosines[0]), n_images=len(cosines))
+        )
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("template", MAX_ABSURD)
+def test_what_is_not_there_is_hardly_relevant_inside_templates(template: str, precision: str) -> None:
+    texts = tuple(template.format(line) for line in ABSURD.read_text(encoding="utf-8").splitlines())
+    n_likely = (relevance_of_hits(texts, precision) >= 0.5).sum(axis=1)
+    assert n_likely.mean() <= MAX_ABSURD[template]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("text", ["a red panda", "a photo of a cat", "photo of a polar bear"])
+def test_what_is_there_is_relevant_inside_templates(text: str, precision: str) -> None:
+    assert relevance_of_hits((text,), precision)[0, 0] >= 0.5
 
 
 def test_default_model_passes_its_golden_check_in_every_precision(capsys: pytest.CaptureFixture[str]) -> None:

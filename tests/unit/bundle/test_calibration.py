@@ -10,6 +10,7 @@ import pytest
 from diptych.bundle.calibration import (
     Calibration,
     RelevanceMap,
+    background,
     calibrated_identity,
     calibration_file,
     read_calibration,
@@ -90,6 +91,11 @@ def test_the_calibration_of_other_vectors_is_refused(file: Path) -> None:
         ({"maps": {"sound": MAP.model_dump()}}, "queries of kind 'sound'"),
         ({"maps": {"text": {**MAP.model_dump(), "slope": 0}}}, "greater than 0"),
         ({"maps": {"text": {**MAP.model_dump(), "floor": 1e6}}}, "less than or equal to 100"),
+        (
+            {"maps": {"text": {**MAP.model_dump(), "cohort": [0.1, 0.1]}}},
+            "first share must be below its second",
+        ),
+        ({"maps": {"text": {**MAP.model_dump(), "cohort": [0, 1.5]}}}, "less than or equal to 1"),
         ({"maps": {"text": {**MAP.model_dump(), "more": 1}}}, "not permitted"),
         ({"bank": unit_rows(50)}, "bank is float32"),
         ({"bank": unit_rows(1).astype(np.float16)}, "must have 2 to 20,000 rows of 4 numbers"),
@@ -158,8 +164,43 @@ def test_a_best_hit_among_more_images_is_less_relevant() -> None:
 
 
 def test_the_floor_is_even_odds_in_a_collection_as_large_as_the_bank() -> None:
-    mean, deviation = calibration().background(unit_rows(1, seed=1))
-    assert relevance([float(mean[0] + 3.0 * deviation[0])])[0] == pytest.approx(0.5, abs=1e-3)
+    mean, deviation = background(unit_rows(50) @ unit_rows(1, seed=1)[0], MAP.cohort)
+    assert relevance([float(mean + 3.0 * deviation)])[0] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_background_is_the_cohort_of_the_query() -> None:
+    cosines = np.array([[0.9, 0.1, 0.5, 0.7], [0.0, 0.8, 0.2, 0.4]], np.float32)
+    mean, deviation = background(cosines, (0.25, 0.75))
+    np.testing.assert_allclose(mean, [0.6, 0.3], rtol=1e-5)
+    np.testing.assert_allclose(deviation, [0.1, 0.1], rtol=1e-5)
+
+
+def test_pictures_far_from_the_query_do_not_change_its_relevance() -> None:
+    query, map = unit_rows(1, seed=1)[0], MAP.model_copy(update={"cohort": (0.1, 0.3), "growth": 0.0})
+    bank = unit_rows(50)
+    near = bank[np.argsort(-(bank @ query))]
+    moved = np.concatenate([near[:20], np.broadcast_to(-query, (30, len(query)))])
+    of = [
+        calibration(bank=rows, maps={"text": map}).relevance(
+            "text", query, np.array([0.9, 0.5], np.float32), best=0.9, n_images=50
+        )
+        for rows in (bank, moved)
+    ]
+    np.testing.assert_allclose(of[0], of[1], rtol=1e-4)
+
+
+def test_a_calibration_without_a_cohort_was_fitted_on_the_whole_bank(file: Path) -> None:
+    before = MAP.model_dump(exclude={"cohort"})
+    rewrite(file, maps={"text": before})
+    found = read_calibration(file, MANIFEST)
+    assert found.maps["text"].cohort == (0, 1)
+    query, cosines = unit_rows(1, seed=1)[0], np.array([0.9, 0.5], np.float32)
+    bank = unit_rows(50).astype(np.float16).astype(np.float32) @ query
+    scores = (cosines - bank.mean()) / bank.std()
+    expected = MAP.probabilities(scores, float(scores[0]), 0.0)
+    np.testing.assert_allclose(
+        found.relevance("text", query, cosines, best=0.9, n_images=50), expected, rtol=1e-4
+    )
 
 
 def test_a_kind_of_query_without_a_map_has_no_relevance() -> None:

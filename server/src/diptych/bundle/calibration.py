@@ -15,11 +15,11 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.manifest import Manifest, identity
@@ -43,13 +43,17 @@ QueryKind = Literal["text", "image"]
 # Below it, hits rarely fit: measured in tests/benchmarks/relevance.py.
 RECOMMENDED_RELEVANCE: Mapping[QueryKind, float] = {"text": 0.1, "image": 0.2}
 Probabilities = NDArray[np.float64]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class RelevanceMap(Part):
     """The map of one kind of query, from standard scores to a probability.
 
-    A standard score is (cosine - mean) / deviation of the query's cosines to the bank. With the score z of a
-    hit, the best score b of its search and n images that were compared, the log-odds of its relevance are
+    A standard score is (cosine - mean) / deviation of the query's cosines to its cohort: the pictures of the
+    bank, nearest first, between the two shares `cohort` (adaptive score normalisation, Matějka et al. 2017).
+    Against the whole bank, all photographs would stand out for a text that asks for photographs; the very
+    nearest pictures may show what the query means. With the score z of a hit, the best score b of its search
+    and n images that were compared, the log-odds of its relevance are
     `slope` * (z - `width` * (b - z) - `floor`) - `growth` * log(n / M).
 
     `error` is the expected calibration error on `n_queries` queries that it was not fitted on.
@@ -59,8 +63,16 @@ class RelevanceMap(Part):
     width: float = Field(ge=0, le=100)
     slope: float = Field(gt=0, le=100)
     growth: float = Field(ge=0, le=10)
+    cohort: tuple[Share, Share] = (0.0, 1.0)  # files without it were fitted on the whole bank
     error: float | None = Field(default=None, ge=0, le=1)
     n_queries: int = Field(default=0, ge=0)
+
+    @field_validator("cohort")
+    @classmethod
+    def _is_ordered(cls, cohort: tuple[float, float]) -> tuple[float, float]:
+        if cohort[0] >= cohort[1]:
+            raise ValueError(f"cohort is {cohort}, its first share must be below its second")
+        return cohort
 
     @property
     def ignored(self) -> str | None:
@@ -96,11 +108,6 @@ class Calibration:
     bank: Embeddings
     maps: Mapping[QueryKind, RelevanceMap]
 
-    def background(self, queries: Embeddings) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean and deviation of the cosines of queries (Q, D) to the bank: two of (Q,)."""
-        cosines = queries @ self.bank.T  # (Q, M)
-        return cosines.mean(axis=-1), np.maximum(cosines.std(axis=-1), MIN_DEVIATION)
-
     def without(self, kind: QueryKind) -> str | None:
         """Why hits of this kind of query have no relevance; None if they have one."""
         return self.maps[kind].ignored if kind in self.maps else "it has no map for them"
@@ -115,10 +122,22 @@ class Calibration:
         """
         if self.without(kind) is not None:
             return None
-        ((mean,), (deviation,)) = self.background(query[None])
+        one = self.maps[kind]
+        mean, deviation = background(self.bank @ query, one.cohort)
         scores = (np.asarray(cosines, np.float64) - mean) / deviation
         log_size = math.log(max(n_images, 1) / len(self.bank))
-        return self.maps[kind].probabilities(scores, float((best - mean) / deviation), log_size)
+        return one.probabilities(scores, float((best - mean) / deviation), log_size)
+
+
+def background(
+    cosines: Embeddings, cohort: tuple[float, float]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation of those of the cosines (..., M) that are in the cohort: two of (...)."""
+    m = cosines.shape[-1]
+    first, last = (round(share * m) for share in cohort)
+    last = max(last, first + MIN_BANK)
+    chosen = np.sort(cosines, axis=-1)[..., max(m - last, 0) : m - first]
+    return chosen.mean(axis=-1), np.maximum(chosen.std(axis=-1), MIN_DEVIATION)
 
 
 def calibration_file(folder: Path) -> Path:

@@ -15,8 +15,9 @@ from diptych.bundle.calibration import (
 )
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import DiptychError
-from diptych_training.evaluate.calibrate.fit import Searches, fit_map, map_error
+from diptych_training.evaluate.calibrate.fit import fit_map, map_error
 from diptych_training.evaluate.calibrate.pictures import (
+    LabelledPictures,
     embed_pictures,
     n_pictures,
     proof_pictures,
@@ -56,16 +57,12 @@ def calibrate_version(
         proof = proof_pictures(repository, folder, Path(scratch), model.image_spec.size)
         with progress_bar(unit="image", total=n_pictures(proof, data), desc="calibrating") as bar:
             pictures = embed_pictures(model, proof, data, bar.update)
-    searches: dict[QueryKind, Searches] = {
-        "text": pictures.searches_by_words(),
-        "image": pictures.searches_by_image(),
-    }
-    fitted = {kind: fit_map(found, pictures.n_bank) for kind, found in searches.items()}
+    fitted = {kind: fit_map(pictures.searches(kind), pictures.n_bank) for kind in TITLES}
     maps = {kind: one for kind, one in fitted.items() if one is not None}
     calibration = Calibration(calibrated_identity(manifest), pictures.images[: pictures.n_bank], maps)
     file = calibration_file(folder)
     write_calibration(file, calibration)
-    return Calibrated(file, calibration, {} if earlier is None else _errors(earlier, maps, searches))
+    return Calibrated(file, calibration, {} if earlier is None else _errors(earlier, maps, pictures))
 
 
 def calibrate_published(repository: ModelRepository, name: str, version: int, report: Reporter) -> None:
@@ -94,10 +91,12 @@ def summary(calibration: Calibration) -> str:
 
 
 def _errors(
-    earlier: Calibration, maps: Mapping[QueryKind, RelevanceMap], searches: Mapping[QueryKind, Searches]
+    earlier: Calibration, maps: Mapping[QueryKind, RelevanceMap], pictures: LabelledPictures
 ) -> dict[QueryKind, float]:
     """The errors of the earlier maps, of the kinds of queries that have both maps."""
     n_bank = len(earlier.bank)
     return {
-        kind: map_error(one, searches[kind], n_bank) for kind, one in earlier.maps.items() if kind in maps
+        kind: map_error(one, pictures.searches(kind, one.cohort), n_bank)
+        for kind, one in earlier.maps.items()
+        if kind in maps
     }

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.bundle.calibration import MIN_DEVIATION, Probabilities, RelevanceMap
+from diptych.bundle.calibration import Probabilities, RelevanceMap, background
 
 N_HITS = 20  # of each search
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of the pictures that are searched
 N_ROUNDS = 2
 SEED = 0
 MIN_SEARCHED = 2 * N_HITS
+# The pictures of the bank that give standard scores, nearest first. The first hundredth often shows what the
+# query means; beyond a tenth are drawings for texts that ask for photographs, and photographs for others.
+COHORT = (0.01, 0.1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +41,22 @@ class Searches:
         )
 
 
-def simulate(cosines: NDArray[np.float32], relevant: NDArray[np.bool_]) -> Searches:
+def simulate(
+    cosines: NDArray[np.float32], relevant: NDArray[np.bool_], cohort: tuple[float, float] = COHORT
+) -> Searches:
     """Search parts of N pictures with Q queries, by cosines (Q, N); NaN is a picture that is the query.
 
-    One half of the pictures is searched, at several sizes, and the other half is the background. Each query
-    that has something relevant there (Q, N) searches twice: with it, and without it.
+    One half of the pictures is searched, at several sizes, and the other half is the bank, whose `cohort`
+    gives the scores. Each query that has something relevant there (Q, N) searches twice: with it, and
+    without it.
     """
     rng = np.random.default_rng(SEED)
     found = [
         one
         for _ in range(N_ROUNDS)
-        for background, searched in _halves(rng, cosines.shape[1])
-        for one in _searches(rng, cosines, relevant, background, searched)
+        for bank, searched in _halves(rng, cosines.shape[1])
+        if len(bank) >= MIN_SEARCHED
+        for one in _searches(rng, _standardised(cosines, bank, cohort), relevant, searched)
     ]
     if not found:
         return Searches(
@@ -73,15 +80,24 @@ def _halves(rng: np.random.Generator, n: int) -> Iterator[tuple[NDArray[np.int64
     yield second, first
 
 
+def _standardised(
+    cosines: NDArray[np.float32], bank: NDArray[np.int64], cohort: tuple[float, float]
+) -> NDArray[np.float32]:
+    """The standard scores (Q, N) of all pictures; that of the query itself is the lowest."""
+    others = cosines[:, bank]
+    others = np.where(np.isnan(others), np.nanmin(others, axis=1, keepdims=True), others)
+    mean, deviation = background(others, cohort)
+    scores: NDArray[np.float32] = (cosines - mean[:, None]) / deviation[:, None]
+    scores[np.isnan(scores)] = -np.inf
+    return scores
+
+
 def _searches(
     rng: np.random.Generator,
-    cosines: NDArray[np.float32],
+    scores: NDArray[np.float32],
     relevant: NDArray[np.bool_],
-    background: NDArray[np.int64],
     searched: NDArray[np.int64],
 ) -> Iterator[Searches]:
-    mean = np.nanmean(cosines[:, background], axis=1, keepdims=True)  # (Q, 1)
-    deviation = np.maximum(np.nanstd(cosines[:, background], axis=1, keepdims=True), MIN_DEVIATION)
     for share in SHARES:
         n = int(share * len(searched))
         if n < MIN_SEARCHED:
@@ -91,11 +107,9 @@ def _searches(
         if not len(queries):
             continue
         grid = np.ix_(queries, columns)
-        scores = (cosines[grid] - mean[queries]) / deviation[queries]
-        scores[np.isnan(scores)] = -np.inf
-        there = relevant[grid]
-        yield _best(scores, there, queries, n)
-        yield _best(np.where(there, -np.inf, scores), there, queries, n)
+        found, there = scores[grid], relevant[grid]
+        yield _best(found, there, queries, n)
+        yield _best(np.where(there, -np.inf, found), there, queries, n)
 
 
 def _best(
@@ -116,9 +130,9 @@ def _best(
 
 # Both were chosen so that one bound serves galleries with one, about five and many relevant pictures, of 600
 # to 10,000 pictures. A larger width finds one relevant picture better, a smaller one finds many.
-WIDTH = 1.75
+WIDTH = 1.0
 # Between 0, where as many more pictures fit as a collection grows, and about 0.6, where one alone stays.
-GROWTH = 0.4
+GROWTH = 0.5
 MIN_QUERIES = 30  # with something relevant; a map of fewer would be noise
 N_STEPS = 50
 RIDGE = 1e-6
@@ -175,7 +189,13 @@ def _fitted(searches: Searches, n_bank: int) -> RelevanceMap:
     slope, intercept = _logistic(effective, searches.relevant.ravel().astype(np.float64), offset)
     slope = max(slope, 1e-3)  # a model that knows nothing
     floor = float(np.clip(-intercept / slope, -100, 100))
-    return RelevanceMap(floor=round(floor, 4), width=WIDTH, slope=round(min(slope, 100), 4), growth=GROWTH)
+    return RelevanceMap(
+        floor=round(floor, 4),
+        width=WIDTH,
+        slope=round(min(slope, 100), 4),
+        growth=GROWTH,
+        cohort=COHORT,
+    )
 
 
 def _logistic(

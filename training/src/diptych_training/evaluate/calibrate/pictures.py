@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.bundle.calibration import QueryKind
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.repository import ModelRepository
 from diptych_training.data.label_key import label_key
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import DataError
-from diptych_training.evaluate.calibrate.fit import Searches, simulate
+from diptych_training.evaluate.calibrate.fit import COHORT, Searches, simulate
 from diptych_training.evaluate.embedding import embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel
 from diptych_training.evaluate.proof_set.file import proof_set_to_evaluate, read_proof_set
@@ -40,14 +41,19 @@ class LabelledPictures:
     texts: Embeddings
     n_bank: int
 
-    def searches_by_words(self) -> Searches:
-        """Search the pictures by their labels."""
+    def searches(self, kind: QueryKind, cohort: tuple[float, float] = COHORT) -> Searches:
+        """Search the pictures by their labels, or by those that share their label with another one.
+
+        `cohort` are the pictures of the bank that give the standard scores.
+        """
+        return self._by_words(cohort) if kind == "text" else self._by_image(cohort)
+
+    def _by_words(self, cohort: tuple[float, float]) -> Searches:
         chosen = _some(np.arange(len(self.labels)))
         relevant = relevance(self.accepted, self.labels).T[chosen]  # (Q, N)
-        return simulate(self.texts[chosen] @ self.images.T, relevant)
+        return simulate(self.texts[chosen] @ self.images.T, relevant, cohort)
 
-    def searches_by_image(self) -> Searches:
-        """Search the pictures by those that share their label with another one."""
+    def _by_image(self, cohort: tuple[float, float]) -> Searches:
         names = np.array([min(labels) for labels in self.accepted])
         _, group, sizes = np.unique(names, return_inverse=True, return_counts=True)
         chosen = _some(np.flatnonzero(sizes[group] > 1))
@@ -55,7 +61,7 @@ class LabelledPictures:
         relevant = group[chosen][:, None] == group[None]
         own = (np.arange(len(chosen)), chosen)
         cosines[own], relevant[own] = np.nan, False  # a picture does not find itself
-        return simulate(cosines, relevant)
+        return simulate(cosines, relevant, cohort)
 
 
 def proof_pictures(repository: ModelRepository, folder: Path, scratch: Path, size: int) -> PackedDataset:
