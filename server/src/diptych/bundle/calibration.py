@@ -2,7 +2,7 @@
 
 It is the file `<version>.calibration.npz` next to the folder of the version, which it does not change:
 
-bank    float16 (M, D)   embeddings of unit norm of M pictures that a query does not mean
+bank    float16 (M, D)   embeddings of unit norm of M pictures that hits are compared with
 about   uint8            JSON in UTF-8: `format`, `identity`, and `maps` by the kind of query
 """
 
