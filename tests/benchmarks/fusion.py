@@ -195,7 +195,7 @@ def weights_table(model: EvaluatedModel, calibration: Calibration, pictures: Pic
             "text", query, cosines[near], best=float(cosines[near[0]]), n_images=len(keys)
         )
         assert relevance is not None
-        n_fitting = int((relevance >= RECOMMENDED_RELEVANCE["text"]).sum())
+        n_fitting = int((relevance >= RECOMMENDED_RELEVANCE).sum())
         rankings.append((keys[np.isin(pictures.names, means)], near, n_fitting))
     rankings = [one for one in rankings if len(one[0]) >= MIN_MEANT]
     rows = []

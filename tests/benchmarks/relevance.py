@@ -45,7 +45,7 @@ from support.documents import ROOT
 ABSURD = Path(__file__).with_name("absurd_queries.txt")
 WIDE = Path(__file__).with_name("wide_queries.json")  # words, and the names in the sample gallery they mean
 N_HITS = 200  # that are looked at
-CUT = RECOMMENDED_RELEVANCE["text"]
+CUT = RECOMMENDED_RELEVANCE
 CUTS = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 COSINES = np.arange(0.0, 1.0, 0.01)
 SIZES = (1_000, 10_000, 100_000)

@@ -6,6 +6,7 @@ bank    float16 (M, D)   embeddings of unit norm of M pictures that hits are com
 about   uint8            JSON in UTF-8: `format`, `identity`, and `maps` by the kind of query
 """
 
+import functools
 import io
 import json
 import math
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -33,6 +35,8 @@ MIN_BANK, MAX_BANK = 2, 20_000
 MAX_ARRAY_BYTES = 128 * 2**20
 NORM_TOLERANCE = 0.01  # of the rows of the bank, which are float16
 MIN_DEVIATION = 1e-6
+SLACK = 1.2  # the cohort may spread by so much more than a normal distribution: that is noise
+TINY_SHARE = 1e-6
 MAX_LOG_ODDS = 50.0
 MAX_ERROR = 0.2  # of a map; the relevance of a random model, which means nothing, has about 0.5
 MIN_QUERIES = 50  # that a map was fitted on
@@ -41,7 +45,7 @@ DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfil
 
 QueryKind = Literal["text", "image"]
 # Below it, hits rarely fit: measured in tests/benchmarks/relevance.py.
-RECOMMENDED_RELEVANCE: Mapping[QueryKind, float] = {"text": 0.1, "image": 0.2}
+RECOMMENDED_RELEVANCE = 0.1
 Probabilities = NDArray[np.float64]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -49,11 +53,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class RelevanceMap(Part):
     """The map of one kind of query, from standard scores to a probability.
 
-    A standard score is (cosine - mean) / deviation of the query's cosines to its cohort: the pictures of the
-    bank, nearest first, between the two shares `cohort` (adaptive score normalisation, Matějka et al. 2017).
-    Against the whole bank, all photographs would stand out for a text that asks for photographs; the very
-    nearest pictures may show what the query means. With the score z of a hit, the best score b of its search
-    and n images that were compared, the log-odds of its relevance are
+    A standard score is (cosine - mean) / deviation of the query's cosines to the bank, as `background` has
+    them for the `cohort`. With the score z of a hit, the best score b of its search and n images that were
+    compared, the log-odds of its relevance are
     `slope` * (z - `width` * (b - z) - `floor`) - `growth` * log(n / M).
 
     `error` is the expected calibration error on `n_queries` queries that it was not fitted on.
@@ -63,7 +65,7 @@ class RelevanceMap(Part):
     width: float = Field(ge=0, le=100)
     slope: float = Field(gt=0, le=100)
     growth: float = Field(ge=0, le=10)
-    cohort: tuple[Share, Share] = (0.0, 1.0)  # files without it were fitted on the whole bank
+    cohort: tuple[Share, Share] = (0.0, 1.0)  # the whole bank, as in files without it
     error: float | None = Field(default=None, ge=0, le=1)
     n_queries: int = Field(default=0, ge=0)
 
@@ -132,12 +134,31 @@ class Calibration:
 def background(
     cosines: Embeddings, cohort: tuple[float, float]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and deviation of those of the cosines (..., M) that are in the cohort: two of (...)."""
+    """Mean and deviation of the cosines (..., M) of queries to a bank: two of (...).
+
+    They are those of the whole bank, or higher, if the cohort says so: the pictures between its two shares of
+    the bank, nearest first. Were the cosines normally distributed, those of the cohort would give mean and
+    deviation of the bank. For a text that asks for photographs, they lie higher and spread more: all
+    photographs would stand out from a bank of drawings, and here must stand out from photographs. This is
+    adaptive score normalisation (Matějka et al. 2017), for the queries that need it.
+    """
     m = cosines.shape[-1]
     first, last = (round(share * m) for share in cohort)
-    last = max(last, first + MIN_BANK)
-    chosen = np.sort(cosines, axis=-1)[..., max(m - last, 0) : m - first]
-    return chosen.mean(axis=-1), np.maximum(chosen.std(axis=-1), MIN_DEVIATION)
+    nearest = np.sort(cosines, axis=-1)[..., max(m - max(last, first + MIN_BANK), 0) : m - first]
+    above, spread = _normal_between(*cohort)
+    deviation = np.maximum(cosines.std(axis=-1), nearest.std(axis=-1) / (SLACK * spread))
+    mean = np.maximum(cosines.mean(axis=-1), nearest.mean(axis=-1) - above * deviation)
+    return mean, np.maximum(deviation, MIN_DEVIATION)
+
+
+@functools.cache
+def _normal_between(first: float, last: float) -> tuple[float, float]:
+    """Mean and deviation of the standard normal distribution between two shares, of its highest values."""
+    normal = NormalDist()
+    high, low = (normal.inv_cdf(1 - min(max(share, TINY_SHARE), 1 - TINY_SHARE)) for share in (first, last))
+    mean = (normal.pdf(low) - normal.pdf(high)) / (last - first)
+    square = 1 + (low * normal.pdf(low) - high * normal.pdf(high)) / (last - first)
+    return mean, math.sqrt(max(square - mean**2, MIN_DEVIATION))
 
 
 def calibration_file(folder: Path) -> Path:

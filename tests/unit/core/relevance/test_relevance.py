@@ -1,14 +1,12 @@
 """Which hits may fit, and which are shown."""
 
-import pytest
 
-from diptych.bundle.calibration import RECOMMENDED_RELEVANCE, QueryKind
+from diptych.bundle.calibration import RECOMMENDED_RELEVANCE
 from diptych.core.relevance.relevance import Relevance
 
 
-@pytest.mark.parametrize("kind", ["text", "image"])
-def test_a_hit_may_fit_from_the_recommended_relevance_of_its_kind_of_query_on(kind: QueryKind) -> None:
-    relevance, least = Relevance(kind=kind), RECOMMENDED_RELEVANCE[kind]
+def test_a_hit_may_fit_from_the_recommended_relevance_on() -> None:
+    relevance, least = Relevance(), RECOMMENDED_RELEVANCE
     assert [relevance.fits(one) for one in (least - 0.01, least, None)] == [False, True, True]
     assert [relevance.shows(one) for one in (0.0, least, None)] == [True, True, True]
 

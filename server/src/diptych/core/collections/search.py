@@ -317,7 +317,7 @@ def min_relevance(request: SearchInput) -> float | None:
     """
     if request.min_relevance is not None or request.order_by is None or request.match == "words":
         return request.min_relevance
-    return RECOMMENDED_RELEVANCE[query_kind(request.queries)]
+    return RECOMMENDED_RELEVANCE
 
 
 def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:

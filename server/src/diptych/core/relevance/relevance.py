@@ -46,5 +46,5 @@ class Relevance:
 
     def fits(self, relevance: float | None) -> bool:
         """Whether a hit with this relevance may fit; true where it is unknown."""
-        least = RECOMMENDED_RELEVANCE[self.kind] if self.min_relevance is None else self.min_relevance
+        least = RECOMMENDED_RELEVANCE if self.min_relevance is None else self.min_relevance
         return relevance is None or relevance >= least

@@ -15,7 +15,7 @@ from diptych.bundle.calibration import (
 )
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import DiptychError
-from diptych_training.evaluate.calibrate.fit import fit_map, map_error
+from diptych_training.evaluate.calibrate.fit import COHORTS, fit_map, map_error
 from diptych_training.evaluate.calibrate.pictures import (
     LabelledPictures,
     embed_pictures,
@@ -57,7 +57,10 @@ def calibrate_version(
         proof = proof_pictures(repository, folder, Path(scratch), model.image_spec.size)
         with progress_bar(unit="image", total=n_pictures(proof, data), desc="calibrating") as bar:
             pictures = embed_pictures(model, proof, data, bar.update)
-    fitted = {kind: fit_map(pictures.searches(kind), pictures.n_bank) for kind in TITLES}
+    fitted = {
+        kind: fit_map(pictures.searches(kind, cohort), pictures.n_bank, cohort)
+        for kind, cohort in COHORTS.items()
+    }
     maps = {kind: one for kind, one in fitted.items() if one is not None}
     calibration = Calibration(calibrated_identity(manifest), pictures.images[: pictures.n_bank], maps)
     file = calibration_file(folder)

@@ -1,21 +1,22 @@
 """Simulate searches on labelled pictures, and fit the map from standard scores to relevance."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.bundle.calibration import Probabilities, RelevanceMap, background
+from diptych.bundle.calibration import Probabilities, QueryKind, RelevanceMap, background
 
 N_HITS = 20  # of each search
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of the pictures that are searched
 N_ROUNDS = 2
 SEED = 0
 MIN_SEARCHED = 2 * N_HITS
-# The pictures of the bank that give standard scores, nearest first. The first hundredth often shows what the
-# query means; beyond a tenth are drawings for texts that ask for photographs, and photographs for others.
-COHORT = (0.01, 0.1)
+WHOLE_BANK = (0.0, 1.0)
+# The nearest pictures of the bank that a hit has to stand out from, too. The first hundredth often shows what
+# a text means. By an image, the whole bank does: the nearest are often right.
+COHORTS: Mapping[QueryKind, tuple[float, float]] = {"text": (0.01, 0.15), "image": WHOLE_BANK}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Searches:
 
 
 def simulate(
-    cosines: NDArray[np.float32], relevant: NDArray[np.bool_], cohort: tuple[float, float] = COHORT
+    cosines: NDArray[np.float32], relevant: NDArray[np.bool_], cohort: tuple[float, float] = WHOLE_BANK
 ) -> Searches:
     """Search parts of N pictures with Q queries, by cosines (Q, N); NaN is a picture that is the query.
 
@@ -85,7 +86,7 @@ def _standardised(
 ) -> NDArray[np.float32]:
     """The standard scores (Q, N) of all pictures; that of the query itself is the lowest."""
     others = cosines[:, bank]
-    others = np.where(np.isnan(others), np.nanmin(others, axis=1, keepdims=True), others)
+    others = np.where(np.isnan(others), np.nanmean(others, axis=1, keepdims=True), others)
     mean, deviation = background(others, cohort)
     scores: NDArray[np.float32] = (cosines - mean[:, None]) / deviation[:, None]
     scores[np.isnan(scores)] = -np.inf
@@ -130,9 +131,9 @@ def _best(
 
 # Both were chosen so that one bound serves galleries with one, about five and many relevant pictures, of 600
 # to 10,000 pictures. A larger width finds one relevant picture better, a smaller one finds many.
-WIDTH = 1.0
+WIDTH = 1.75
 # Between 0, where as many more pictures fit as a collection grows, and about 0.6, where one alone stays.
-GROWTH = 0.5
+GROWTH = 0.4
 MIN_QUERIES = 30  # with something relevant; a map of fewer would be noise
 N_STEPS = 50
 RIDGE = 1e-6
@@ -140,20 +141,21 @@ MEASURED_HITS = 5  # of each search: further down, relevance is near 0 and agree
 BINS = np.linspace(0, 1, 11)
 
 
-def fit_map(searches: Searches, n_bank: int) -> RelevanceMap | None:
+def fit_map(searches: Searches, n_bank: int, cohort: tuple[float, float] = WHOLE_BANK) -> RelevanceMap | None:
     """The map of one kind of query, with the error that each half of the queries has with the other's map.
 
-    `n_bank` is the size of the bank that the calibration will have. None if there are too few queries.
+    `n_bank` is the size of the bank that the calibration will have, `cohort` that of the standard scores.
+    None if there are too few queries.
     """
     queries = np.unique(searches.queries)
     if len(queries) < MIN_QUERIES:
         return None
     is_first = np.isin(searches.queries, queries[::2])
     first, second = searches.of(is_first), searches.of(~is_first)
-    halves = ((_fitted(first, n_bank), second), (_fitted(second, n_bank), first))
+    halves = ((_fitted(first, n_bank, cohort), second), (_fitted(second, n_bank, cohort), first))
     predicted = np.concatenate([relevance_of(one, other, n_bank)[:, :MEASURED_HITS] for one, other in halves])
     actual = np.concatenate([other.relevant[:, :MEASURED_HITS] for _, other in halves])
-    return _fitted(searches, n_bank).model_copy(
+    return _fitted(searches, n_bank, cohort).model_copy(
         update={"error": round(calibration_error(predicted, actual), 4), "n_queries": len(queries)}
     )
 
@@ -180,7 +182,7 @@ def calibration_error(predicted: Probabilities, actual: NDArray[np.bool_]) -> fl
     return float(np.abs(gaps).sum() / max(n.sum(), 1))
 
 
-def _fitted(searches: Searches, n_bank: int) -> RelevanceMap:
+def _fitted(searches: Searches, n_bank: int, cohort: tuple[float, float]) -> RelevanceMap:
     """Slope and floor by logistic regression of relevance on the effective score."""
     best = searches.scores[:, :1]
     effective = (searches.scores - WIDTH * (best - searches.scores)).ravel()
@@ -194,7 +196,7 @@ def _fitted(searches: Searches, n_bank: int) -> RelevanceMap:
         width=WIDTH,
         slope=round(min(slope, 100), 4),
         growth=GROWTH,
-        cohort=COHORT,
+        cohort=cohort,
     )
 
 

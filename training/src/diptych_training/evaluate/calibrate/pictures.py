@@ -13,7 +13,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.data.label_key import label_key
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import DataError
-from diptych_training.evaluate.calibrate.fit import COHORT, Searches, simulate
+from diptych_training.evaluate.calibrate.fit import Searches, simulate
 from diptych_training.evaluate.embedding import embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel
 from diptych_training.evaluate.proof_set.file import proof_set_to_evaluate, read_proof_set
@@ -41,10 +41,10 @@ class LabelledPictures:
     texts: Embeddings
     n_bank: int
 
-    def searches(self, kind: QueryKind, cohort: tuple[float, float] = COHORT) -> Searches:
+    def searches(self, kind: QueryKind, cohort: tuple[float, float]) -> Searches:
         """Search the pictures by their labels, or by those that share their label with another one.
 
-        `cohort` are the pictures of the bank that give the standard scores.
+        `cohort` is that of the standard scores.
         """
         return self._by_words(cohort) if kind == "text" else self._by_image(cohort)
 

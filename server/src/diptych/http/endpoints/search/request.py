@@ -93,7 +93,7 @@ class SearchOptions(RequestModel):
         None,
         ge=0,
         le=1,
-        description=f"leave out hits with less relevance, such as {RECOMMENDED_RELEVANCE['text']}; "
+        description=f"leave out hits with less relevance, such as {RECOMMENDED_RELEVANCE}; "
         "a 422 if it is unknown",
     )
     collapse: Annotated[
