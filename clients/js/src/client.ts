@@ -279,6 +279,17 @@ export class Client {
     return this.call("GET", ["collections", collection, "fields"], options, { query });
   }
 
+  /** Count the images, or those that pass a `filter`, by the month of the date that a field of their metadata has. */
+  async months(
+    collection: string,
+    field: string,
+    options: CallOptions & { filter?: api.Filter } = {},
+  ): Promise<api.Months> {
+    const { filter } = checkedOptions(options);
+    const query = { field, filter: filter && toJson("filter", filter) };
+    return this.call("GET", ["collections", collection, "months"], options, { query });
+  }
+
   /**
    * Find images with the same bytes, or with `kind: "picture"` also of the same picture in another file: at most `limit` (20)
    * groups, by the ids of their first images, beginning after the id `after`.

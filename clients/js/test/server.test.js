@@ -207,8 +207,8 @@ withCollection("images are labelled, corrected, filtered and exported", async (c
   assert.deepEqual(await client.labelSets(collection), []);
 });
 
-withCollection("images that pass a filter are listed, fields described and duplicates found", async (collection) => {
-  const items = [1999, 2001].map((year) => ({ image: picture("red"), id: `y${year}`, metadata: { year } }));
+withCollection("images that pass a filter are listed, fields and months counted and duplicates found", async (collection) => {
+  const items = [1999, 2001].map((year) => ({ image: picture("red"), id: `y${year}`, metadata: { year, day: `${year}-05-01` } }));
   await client.add(items, { collection });
   const page = await client.listImages(collection, { filter: { year: { gte: 2000 } } });
   assert.deepEqual([page.images.map(({ id }) => id), page.total], [["y2001"], 1]);
@@ -217,6 +217,8 @@ withCollection("images that pass a filter are listed, fields described and dupli
   assert.deepEqual([newest, older].map(({ images }) => images.map(({ id }) => id)), [["y2001"], ["y1999"]]);
   const { n_images: n, fields } = await client.fields(collection, { limit: 1 });
   assert.deepEqual([n, fields[0].name, fields[0].min, fields[0].max, fields[0].values.length], [2, "year", 1999, 2001, 1]);
+  const { months } = await client.months(collection, "day", { filter: { year: { gte: 2000 } } });
+  assert.deepEqual(months, [{ month: "2001-05", n_images: 1 }]);
   const { groups } = await client.duplicates(collection, { kind: "picture" });
   assert.deepEqual(groups.map(({ images }) => images.map(({ id }) => id)), [["y1999", "y2001"]]);
 });

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from diptych.core.collections.metadata.facets import MAX_FIELDS, MAX_VALUE_CHARS, Field, FieldSummary
+from diptych.core.collections.metadata.facets import MAX_FIELDS, MAX_VALUE_CHARS, Field, FieldSummary, Months
 from diptych.core.collections.metadata.filters import Compare, Exists, Filter
 from integration.store_contract import Ports, Run, row
 from integration.store_contract import opens as opens  # noqa: PLC0414 - a fixture
@@ -105,3 +105,27 @@ def test_only_the_most_common_fields_are_described(run: Run) -> None:
     put(run, a={f"f{n}": n for n in range(MAX_FIELDS + 5)}, b={"f204": 0})
     found = summary(run)
     assert (found.n_fields, len(found.fields), found.fields[0].name) == (MAX_FIELDS + 5, MAX_FIELDS, "f204")
+
+
+def test_months_count_the_dates_that_sort_images(run: Run) -> None:
+    put(
+        run,
+        a={"at": {"day": "2024-05-31T23:59:59-08:00"}},
+        b={"at": {"day": "2024-05"}},
+        c={"at": {"day": ["seen", "2023-01-01"]}, "n": 1},
+        d={"at": {"day": [None, "0999"]}},
+        e={"at": {"day": "2024-02-30"}},
+        f={"at": {"day": 2024}},
+        g={"at": {"day": "2024-05-01 10:00"}, "n": 1},
+        h={"at": "2024-05-01"},
+    )
+    found: list[Months] = []
+
+    async def story(ports: Ports) -> None:
+        (info,) = await ports.records.catalogue.list()
+        for filter in (None, Exists(("n",), True)):
+            found.append(await ports.records.rows.months(info.number, ("at", "day"), filter))
+
+    run(story)
+    assert found == [Months(8, {"0999-01": 1, "2024-05": 3}), Months(2, {"2024-05": 1})]
+    assert list(found[0].counts) == ["0999-01", "2024-05"]

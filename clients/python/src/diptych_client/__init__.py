@@ -76,7 +76,14 @@ from diptych_client.results.labels import (
     Statement,
     Verdict,
 )
-from diptych_client.results.metadata import Facet, FacetValue, MetadataField, MetadataFields
+from diptych_client.results.metadata import (
+    Facet,
+    FacetValue,
+    MetadataField,
+    MetadataFields,
+    MonthCount,
+    Months,
+)
 from diptych_client.results.models import (
     BrokenFolder,
     Calibration,
@@ -183,6 +190,8 @@ __all__ = [
     "ModelRef",
     "ModelSummary",
     "ModelVersion",
+    "MonthCount",
+    "Months",
     "NotFound",
     "NotReady",
     "Overloaded",

@@ -7,7 +7,7 @@ from typing import Literal
 from diptych_client.binding import Call
 from diptych_client.results.common import Json
 from diptych_client.results.images import DuplicatePage, ImagePage
-from diptych_client.results.metadata import MetadataFields
+from diptych_client.results.metadata import MetadataFields, Months
 from diptych_client.steps import Request, Steps, json_bytes, path_of, result_of
 
 
@@ -57,6 +57,18 @@ def fields(
     return result_of(Request("GET", path_of("collections", collection, "fields"), params), MetadataFields)
 
 
+def months(collection: str, field: str, *, filter: Json | None = None) -> Steps[Months]:
+    """Count the images by the month of the date that a metadata field has.
+
+    With `filter`, a condition on metadata as in `search`, only images that pass it.
+
+    >>> client.months("pets", "exif.taken_at").n_images
+    2
+    """
+    params = {"field": field} | _filter_param(filter)
+    return result_of(Request("GET", path_of("collections", collection, "months"), params), Months)
+
+
 def duplicates(
     collection: str, *, kind: Literal["bytes", "picture"] = "bytes", after: str | None = None, limit: int = 20
 ) -> Steps[DuplicatePage]:
@@ -81,4 +93,5 @@ class BrowsingCalls:
 
     list_images = Call(list_images)
     fields = Call(fields)
+    months = Call(months)
     duplicates = Call(duplicates)

@@ -47,3 +47,20 @@ class MetadataFields:
     n_read: int
     n_fields: int
     fields: tuple[MetadataField, ...]
+
+
+@dataclass(frozen=True)
+class MonthCount:
+    """A month, such as "2024-05", and how many images have a date of it."""
+
+    month: str
+    n_images: int
+
+
+@dataclass(frozen=True)
+class Months:
+    """The months of a metadata field, the oldest first. `n_images` counts images without a date, too."""
+
+    field: str
+    n_images: int
+    months: tuple[MonthCount, ...]

@@ -4,7 +4,8 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -17,9 +18,9 @@ from diptych.adapters.sql.connection import MATCH, Many, Matches, Stopped, Writi
 from diptych.adapters.sql.rows import ONE_OF
 from diptych.adapters.sqlite import text_index
 from diptych.adapters.sqlite.metadata import fields
-from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.facets import FieldSummary, Months
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.metadata.ordering import OrderBy, SortKey, sort_key
+from diptych.core.collections.metadata.ordering import OrderBy, Scalar, SortKey, month_of, sort_key
 from diptych.core.collections.metadata.words import WordQuery
 from diptych.core.types import Embedding, Keys, Metadata
 
@@ -55,6 +56,26 @@ class PostgresDialect:
         self, db: PostgresConnection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
     ) -> Keys | None:
         """The given keys of a collection, or all, in the order of a field. Python sorts: see `sort_key`."""
+        rows = [(sort_key(value), key) for key, value in self._values(db, c, keys, order_by, stopped)]
+        if stopped():
+            return None
+        rows.sort(key=_in_direction(order_by), reverse=order_by.direction == "desc")
+        return np.array([key for _, key in rows], np.int64)
+
+    def months(
+        self, db: PostgresConnection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
+    ) -> Months | None:
+        """The number of the given images, or all, by the month of a field; None once stopped."""
+        counts = Counter(month_of(value) for _, value in self._values(db, c, keys, order_by, stopped))
+        if stopped():
+            return None
+        dated = sorted((month, n) for month, n in counts.items() if month is not None)
+        return Months(counts.total(), dict(dated))
+
+    def _values(
+        self, db: PostgresConnection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
+    ) -> Iterator[tuple[int, Scalar]]:
+        """The keys by their ids, with the values that decide about their order. Ends early once stopped."""
         chosen = "" if keys is None else " AND key = ANY(%(keys)s)"
         names = order_by.path if is_plain("".join(order_by.path)) else ()
         path = {f"p{n}": name for n, name in enumerate(names)}
@@ -63,16 +84,13 @@ class PostgresDialect:
         rows_of = f"images WHERE collection = %(c)s{chosen} ORDER BY id"
         statement = f"SELECT key, ({value})::text, {whole} FROM {rows_of}"
         parameters = {"c": c, "keys": None if keys is None else keys.tolist(), **path}
-        rows = list[tuple[SortKey, int]]()
         with db.raw.cursor("ordered") as cursor:
             cursor.itersize = _AT_ONCE
             for key, text, metadata in cursor.execute(statement, parameters):
                 if stopped():
-                    return None
+                    return
                 found = _nested(order_by, text) if metadata is None else json.loads(metadata)
-                rows.append((sort_key(order_by.value_of(found)), key))
-        rows.sort(key=_in_direction(order_by), reverse=order_by.direction == "desc")
-        return np.array([key for _, key in rows], np.int64)
+                yield key, order_by.value_of(found)
 
     def summarise(
         self, db: PostgresConnection, keys: Keys, limit: int, stopped: Stopped, *, nested: bool

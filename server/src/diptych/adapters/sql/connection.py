@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.facets import FieldSummary, Months
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.metadata.ordering import OrderBy
 from diptych.core.collections.metadata.words import WordQuery
@@ -81,6 +81,12 @@ class Dialect(Protocol):
         self, db: Any, keys: Keys, limit: int, stopped: Stopped, *, nested: bool
     ) -> FieldSummary | None:
         """The fields of the images with these keys, see `metadata.fields`; None once stopped."""
+        ...
+
+    def months(
+        self, db: Any, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
+    ) -> Months | None:
+        """The number of the given images, or all, by the month of a field; None once stopped."""
         ...
 
     def create_words(self, db: Any, c: int) -> None:

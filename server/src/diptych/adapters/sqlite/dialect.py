@@ -12,7 +12,7 @@ from diptych.adapters.sql.connection import MATCH, Many, Matches, Stopped, Writi
 from diptych.adapters.sqlite import checksums, text_index
 from diptych.adapters.sqlite.checksums import FLOAT
 from diptych.adapters.sqlite.metadata import fields, matching, order
-from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.facets import FieldSummary, Months
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.metadata.ordering import OrderBy
 from diptych.core.collections.metadata.words import WordQuery
@@ -45,6 +45,12 @@ class SqliteDialect:
     ) -> FieldSummary | None:
         """See `fields.summarise`."""
         return fields.summarise(db, keys, limit, stopped, nested=nested)
+
+    def months(
+        self, db: sqlite3.Connection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
+    ) -> Months | None:
+        """See `order.months`."""
+        return order.months(db, c, keys, order_by, stopped)
 
     def create_words(self, db: sqlite3.Connection, c: int) -> None:
         """Make the empty table of the words of a collection."""

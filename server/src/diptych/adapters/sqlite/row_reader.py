@@ -12,8 +12,8 @@ from diptych.adapters.sqlite import browse
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.metadata.order import rank_after
 from diptych.adapters.sqlite.records import RECORD, change_of, find_record, of_collection, record_of
-from diptych.core.collections.metadata.facets import FieldSummary
-from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.metadata.facets import FieldSummary, Months
+from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.metadata.ordering import OrderBy, Place
 from diptych.core.types import ImageContent, ImageRecord, Keys, PassingKeys
 
@@ -131,6 +131,23 @@ class SqliteRows:
                 return db.dialect.summarise(db, keys, limit, stopped, nested=nested)
 
             return self._filters.result(db, c, filter, (limit, nested), make=made, n_clears=n_clears)
+
+        found = await self._scan(c, work)
+        assert found is not None, "only a cancelled call stops early"
+        return found
+
+    async def months(self, c: int, path: Path, filter: Filter | None) -> Months:
+        """Count the images that pass the filter by the month of a metadata field.
+
+        Cancelling the call ends the scan. Raises NotFound for the collection.
+        """
+
+        def work(db: Connection, stopped: Callable[[], bool], n_clears: int) -> Months | None:
+            def made() -> Months | None:
+                chosen = self._chosen(db, c, filter, stopped, n_clears)
+                return db.dialect.months(db, c, chosen, OrderBy(path), stopped)
+
+            return self._filters.result(db, c, filter, ("months", path), make=made, n_clears=n_clears)
 
         found = await self._scan(c, work)
         assert found is not None, "only a cancelled call stops early"

@@ -8,8 +8,8 @@ from typing import Literal
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
 from diptych.core.collections.metadata.checks import check_metadata
-from diptych.core.collections.metadata.facets import FieldSummary
-from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.metadata.facets import FieldSummary, Months
+from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.metadata.ordering import OrderBy, cursor_of, place_at
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.stored.collection import Collection
@@ -110,6 +110,13 @@ class CollectionImages:
         filter = await self._resolved(collection, filter)
         async with self._one_scan:
             return await self._records.rows.fields(collection.number, filter, limit, nested=nested)
+
+    async def months(self, name: str, path: Path, filter: Filter | None) -> Months:
+        """Count the images that pass the filter by the month of the date that a metadata field has."""
+        collection = self._registry[name]
+        filter = await self._resolved(collection, filter)
+        async with self._one_scan:
+            return await self._records.rows.months(collection.number, path, filter)
 
     async def duplicates(
         self, name: str, kind: Literal["bytes", "picture"], after: str | None, limit: int

@@ -1,4 +1,4 @@
-"""`/collections/{collection}/fields` and `/duplicates`: what metadata holds, and which images are alike."""
+"""`/collections/{collection}/fields`, `/months`, `/duplicates`: what metadata holds, and what is alike."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ from diptych.core.collections.metadata.facets import (
     MAX_VALUES,
     FieldKind,
 )
-from diptych.core.collections.metadata.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter, parse_path
 from diptych.core.collections.stored.duplicates import MAX_GROUP_IMAGES, DuplicatePage
 from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
@@ -109,6 +109,45 @@ class FieldsResponse(BaseModel):
         )
 
 
+class _MonthsParameters(RequestModel):
+    """The query string of the months of a collection."""
+
+    field: Annotated[str, WithJsonSchema(schemas.PATH_TEXT)] = Field(
+        description="a metadata field with dates, such as exif.taken_at"
+    )
+    filter: Annotated[str | None, WithJsonSchema(schemas.FILTER_TEXT)] = Field(
+        None, description="count only images whose metadata passes this filter, as JSON"
+    )
+
+
+MonthsQuery = Annotated[_MonthsParameters, Query()]
+
+
+class MonthResponse(BaseModel):
+    """A month, and how many images have a date of it."""
+
+    month: str = Field(examples=["2024-05"])
+    n_images: int
+
+
+class MonthsResponse(BaseModel):
+    """The months of a field, the oldest first, without those of no image."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "field": "exif.taken_at",
+                "n_images": 1200,
+                "months": [{"month": "2024-05", "n_images": 31}, {"month": "2024-07", "n_images": 1160}],
+            }
+        )
+    )
+
+    field: str
+    n_images: int = Field(description="images that pass the filter, also those without a date in the field")
+    months: list[MonthResponse]
+
+
 class _DuplicatesParameters(RequestModel):
     """The query string of the duplicates of a collection."""
 
@@ -191,6 +230,30 @@ async def describe_fields(
         describing = services.collections.images.fields(collection, filter, query.limit, nested=query.nested)
         summary = await cancel_on_disconnect(request, describing)
     return json_response(request, FieldsResponse.of(summary))
+
+
+@router.get(
+    "/collections/{collection}/months",
+    summary="Count images by month",
+    response_model=MonthsResponse,
+    responses=documented_errors(400, 404, 422),
+)
+@needs("read", collections="path")
+async def count_months(
+    request: Request, services: ReadyServices, collection: str, query: MonthsQuery
+) -> Response:
+    """Count the images by the month of the date that a metadata field has.
+
+    The date of an image is the one that sorts it in a list with `order_by`. The answer is kept as that of the
+    fields.
+    """
+    filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    path = parse_path(query.field, "field")
+    with context_of(request).stage("work"):
+        counting = services.collections.images.months(collection, path, filter)
+        found = await cancel_on_disconnect(request, counting)
+    months = [MonthResponse(month=month, n_images=n) for month, n in found.counts.items()]
+    return json_response(request, MonthsResponse(field=query.field, n_images=found.n_images, months=months))
 
 
 @router.get(

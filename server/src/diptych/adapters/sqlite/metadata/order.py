@@ -17,6 +17,7 @@ from diptych.adapters.sql.connection import Connection
 from diptych.adapters.sqlite.metadata.dates import is_plain_date
 from diptych.adapters.sqlite.metadata.filters import ASK_PYTHON, NUL, OLDEST, is_ascii, json_path
 from diptych.adapters.sqlite.metadata.matching import asking_python, is_scan_faster
+from diptych.core.collections.metadata.facets import Months
 from diptych.core.collections.metadata.ordering import (
     BOOLEAN,
     DATE,
@@ -28,6 +29,7 @@ from diptych.core.collections.metadata.ordering import (
     OrderBy,
     Place,
     SortKey,
+    month_of,
     sort_key,
 )
 from diptych.core.types import Keys
@@ -51,15 +53,34 @@ def ordered_keys(
             last = metadata, sort_key(order_by.value_of(json.loads(metadata)))
         return last[1][part]
 
-    path = json_path(order_by.path) if sqlite3.sqlite_version_info >= OLDEST else None
+    rows, parameters = _rows(db, c, keys, order_by)
+    path = parameters[1]
     with asking_python(db, part_of_key, stopped):
-        images = "images NOT INDEXED" if keys is None and is_scan_faster(db, c) else "images"
-        rows, parameters = f"{images} WHERE collection = ?1 AND ?2 IS ?2", [c, path]
-        if keys is not None:
-            rows += " AND key IN (SELECT value FROM json_each(?3))"
-            parameters.append(json.dumps(keys.tolist()))
         query = _in_python(rows, order_by.direction) if path is None else _in_sql(rows, order_by.direction)
         return np.array([key for (key,) in db.execute(query, parameters)], dtype=np.int64)
+    return None
+
+
+def months(
+    db: sqlite3.Connection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Callable[[], bool]
+) -> Months | None:
+    """The number of the given images, or all, by the month of the value that decides about their order.
+
+    Ends early with None once `stopped` is true.
+    """
+
+    def month(_: int, metadata: str) -> str | None:
+        return month_of(order_by.value_of(json.loads(metadata)))
+
+    rows, parameters = _rows(db, c, keys, order_by)
+    with asking_python(db, month, stopped):
+        source = f"(SELECT {_ask(0)} AS month FROM {rows})"
+        if parameters[1] is not None:
+            of_kind = f"CASE kind WHEN {DATE} THEN substr(value, 1, 7) WHEN {_UNKNOWN} THEN {_ask(0)} END"
+            source = f"(SELECT {of_kind} AS month FROM ({_kinds(rows)}) WHERE key > 0)"
+        query = f"SELECT month, count(*) FROM {source} GROUP BY month ORDER BY month"
+        counts = dict(db.execute(query, parameters).fetchall())
+        return Months(sum(counts.values()), {month: n for month, n in counts.items() if month is not None})
     return None
 
 
@@ -74,13 +95,38 @@ def rank_after(db: Connection, keys: Keys, order_by: OrderBy, after: Place) -> i
     return bisect_right(keys, after, key=place)
 
 
+def _rows(
+    db: sqlite3.Connection, c: int, keys: Keys | None, order_by: OrderBy
+) -> tuple[str, list[int | str | None]]:
+    """The given rows of a collection, or all, for a FROM; and its parameters.
+
+    The path ?2 is None where Python must read the values.
+    """
+    path = json_path(order_by.path) if sqlite3.sqlite_version_info >= OLDEST else None
+    images = "images NOT INDEXED" if keys is None and is_scan_faster(db, c) else "images"
+    rows, parameters = f"{images} WHERE collection = ?1 AND ?2 IS ?2", [c, path]
+    if keys is not None:
+        rows += " AND key IN (SELECT value FROM json_each(?3))"
+        parameters.append(json.dumps(keys.tolist()))
+    return rows, parameters
+
+
 def _in_python(rows: str, direction: Direction) -> str:
     """The statement for the keys of rows, for which Python makes the sort keys."""
     return f"SELECT key FROM {rows} ORDER BY {_ask(0)}, {_ask(1)} {direction}, {_ask(2)} {direction}, id"
 
 
 def _in_sql(rows: str, direction: Direction) -> str:
-    """The statement for the keys of rows by their values at the path ?2.
+    """The statement for the keys of rows by their values at the path ?2."""
+    return f"""
+        SELECT key FROM ({_kinds(rows)}) WHERE key > 0
+        ORDER BY iif(kind = {_UNKNOWN}, {_ask(0)}, kind % {_IN_PYTHON}), {_VALUE} {direction},
+            {_TIE} {direction}, id
+    """
+
+
+def _kinds(rows: str) -> str:
+    """The statement for the values of rows at the path ?2, and their kinds.
 
     A LIMIT inside and a WHERE outside keep SQLite from merging statements, which would evaluate an expression
     once for each use.
@@ -89,12 +135,7 @@ def _in_sql(rows: str, direction: Direction) -> str:
         SELECT key, id, metadata, json_type(metadata, ?2) AS type, json_extract(metadata, ?2) AS value
         FROM {rows} LIMIT -1
     """
-    kinds = f"SELECT key, id, metadata, value, {_KIND} AS kind FROM ({values}) WHERE key > 0 LIMIT -1"
-    return f"""
-        SELECT key FROM ({kinds}) WHERE key > 0
-        ORDER BY iif(kind = {_UNKNOWN}, {_ask(0)}, kind % {_IN_PYTHON}), {_VALUE} {direction},
-            {_TIE} {direction}, id
-    """
+    return f"SELECT key, id, metadata, value, {_KIND} AS kind FROM ({values}) WHERE key > 0 LIMIT -1"
 
 
 def _ask(part: int) -> str:

@@ -52,6 +52,17 @@ class FieldSummary:
     fields: list[Field]
 
 
+@dataclass(frozen=True)
+class Months:
+    """How many of `n_images` images have a date of each month, such as "2024-05", the oldest first.
+
+    Images without a date in the field are of no month.
+    """
+
+    n_images: int
+    counts: dict[str, int]
+
+
 def count_facets(paths: Sequence[Path], hits: Sequence[Hit]) -> list[Facet]:
     """The facets of the distinct paths, in order. Long arrays take seconds, so call it in a thread."""
     return [count_values(path, hits) for path in dict.fromkeys(paths)]

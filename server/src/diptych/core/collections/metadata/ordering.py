@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal
 
@@ -77,6 +78,14 @@ def sort_key(value: Scalar) -> SortKey:
                 return DATE, moment.start, -(moment.offset or 0)
             return TEXT, _utf8(value.casefold()), _utf8(value)
     return NUMBER, value if isinstance(value, float) or value in _INT64 else _rounded(value), 0
+
+
+def month_of(value: Scalar) -> str | None:
+    """The month of a date in its own local time, such as "2024-05"; None for a value that is no date."""
+    moment = moment_of(value) if isinstance(value, str) else None
+    if moment is None:
+        return None
+    return f"{datetime.min + timedelta(microseconds=moment.start):%Y-%m}".zfill(len("2024-05"))
 
 
 def in_order(hits: Sequence[Hit], order_by: OrderBy) -> list[Hit]:

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from diptych.bundle.image.preprocess import ImageInfo
-from diptych.core.collections.metadata.facets import FieldSummary
-from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.metadata.facets import FieldSummary, Months
+from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.metadata.ordering import OrderBy, Place
 from diptych.core.collections.metadata.words import WordQuery
 from diptych.core.job import JobNote
@@ -245,6 +245,10 @@ class Rows(Protocol):
 
         With `nested` also the fields inside of objects. A cancelled call stops reading.
         """
+        ...
+
+    async def months(self, c: int, path: Path, filter: Filter | None) -> Months:
+        """Count the images that pass the filter by the month of a metadata field. A cancelled call stops."""
         ...
 
     async def same_bytes(self, c: int) -> list[list[str]]:

@@ -89,6 +89,11 @@ export class Client {
         const query = { filter: filter && toJson("filter", filter), limit, nested };
         return this.call("GET", ["collections", collection, "fields"], options, { query });
     }
+    async months(collection, field, options = {}) {
+        const { filter } = checkedOptions(options);
+        const query = { field, filter: filter && toJson("filter", filter) };
+        return this.call("GET", ["collections", collection, "months"], options, { query });
+    }
     async duplicates(collection, options = {}) {
         const { kind, after, limit } = checkedOptions(options);
         const query = { kind, after, limit };
