@@ -2,13 +2,15 @@
 
     python -m benchmarks.page_frames [--pictures 10000]
 
-Serves a tiny model with ready-made vectors in place of pictures, and scrolls through all of them in Chromium.
+Serves a tiny model with ready-made vectors in place of pictures, and scrolls through all of them in Chromium:
+in squares, in rows of their own proportions, and by month.
 Times are processor time of the page's main thread, so that a busy machine does not count. Prints one markdown
 table.
 """
 
 import argparse
 import tempfile
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +24,11 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 
 SIZES = [(360, 740), (1280, 800), (2560, 1440)]
 N_STEPS = 120
+LOOKS = [  # name, address, whether pictures are in rows of their own proportions
+    ("squares", "", "false"),
+    ("rows", "", "true"),
+    ("months in rows", "/#/search?order=file.modified", "true"),
+]
 PARTS = {"script": "ScriptDuration", "layout": "LayoutDuration", "style": "RecalcStyleDuration"}
 SCROLL = """(y) => new Promise((resolve) => {
   scrollTo(0, y);
@@ -40,7 +47,14 @@ def fill(url: str, n_pictures: int) -> None:
             np.random.default_rng(0).normal(size=(n_pictures, client.version().embed_dim)).astype(np.float32)
         )
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        metadata = [{"name": f"picture {i}", "year": 2000 + i % 25} for i in range(n_pictures)]
+        metadata = [
+            {
+                "name": f"picture {i}",
+                "year": 2000 + i % 25,
+                "file": {"modified": f"{2000 + i % 25}-{1 + i % 12:02}-01"},
+            }
+            for i in range(n_pictures)
+        ]
         client.add_vectors(rows, model=model, ids=[f"p{i:07}" for i in range(n_pictures)], metadata=metadata)
 
 
@@ -76,9 +90,10 @@ def main() -> None:
         write_tiny_bundle(repo)
         with serve(repo, TINY, Path(folder) / "data") as server, chromium() as browser:
             fill(server.url, n_pictures)
-            for width, height in SIZES:
+            for (width, height), (look, address, rows) in product(SIZES, LOOKS):
                 page = browser.new_page(viewport={"width": width, "height": height})
-                page.goto(server.url)
+                page.add_init_script(f"localStorage.setItem('diptych.rows', '{rows}')")
+                page.goto(server.url + address)
                 page.locator(".tile").first.wait_for()
                 page.wait_for_load_state("networkidle")
                 kilobytes = page.evaluate(BYTES) / 1000
@@ -86,7 +101,7 @@ def main() -> None:
                 nodes = page.evaluate("document.querySelectorAll('body *').length")
                 spent = [[frame[part] for frame in frames] for part in PARTS]
                 times = [f"{median(of_part):.1f}, {max(of_part):.1f}" for of_part in spent]
-                print(f"| {width} x {height} | {kilobytes:.0f} | {nodes} | {' | '.join(times)} |")
+                print(f"| {width} x {height}, {look} | {kilobytes:.0f} | {nodes} | {' | '.join(times)} |")
                 page.close()
 
 

@@ -39,7 +39,14 @@ def server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             np.random.default_rng(0).normal(size=(N_PICTURES, client.version().embed_dim)).astype(np.float32)
         )
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        metadata = [{"name": f"picture {i}", "year": 2000 + i % 25} for i in range(N_PICTURES)]
+        metadata = [
+            {
+                "name": f"picture {i}",
+                "year": 2000 + i % 25,
+                "file": {"modified": f"{2000 + i // 400}-{1 + i // 40 % 10:02}-01"},
+            }
+            for i in range(N_PICTURES)
+        ]
         ids = [f"p{i:05}" for i in range(N_PICTURES)]
         client.add_vectors(rows, model=model, ids=ids, metadata=metadata)
         yield running
@@ -79,3 +86,28 @@ def test_ten_thousand_pictures_are_scrolled_with_few_nodes(
     page.locator("[data-index] a").last.focus()
     page.keyboard.press("Home")
     expect(page.locator("[data-index='0'] .caption")).to_have_text("picture 0")
+
+
+def test_slider_of_months_goes_to_pictures_that_were_not_read_and_the_size_keeps_the_place(
+    new_page: Callable[..., Watched], server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(f"{server.url}/#/search?order=file.modified")
+    slider = page.get_by_role("slider", name="Go to")
+    expect(slider).to_have_attribute("aria-valuetext", "January 2000")
+    slider.fill("200")
+    expect(slider).to_have_attribute("aria-valuetext", "January 2020")
+    first = page.locator(".tile .caption", has_text="picture 8000")
+    expect(first).to_be_in_viewport(timeout=30_000)
+    slider.press("ArrowDown")
+    expect(slider).to_have_attribute("aria-valuetext", "February 2020")
+    slider.press("ArrowUp")
+    expect(first).to_be_in_viewport()
+    slider.blur()
+    for _ in range(2):
+        page.keyboard.press("+")
+    expect(page.get_by_label("Size of the pictures")).to_have_value("4")
+    expect(first).to_be_in_viewport()
+    in_rows = page.get_by_role("button", name="Whole pictures in rows")
+    in_rows.dispatch_event("click")  # without scrolling to it
+    expect(first).to_be_in_viewport()

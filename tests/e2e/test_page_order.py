@@ -91,6 +91,34 @@ def test_order_of_a_query_that_nothing_fits_shows_the_nearest(opened: Page) -> N
     expect(opened.locator(".tile img")).to_have_count(4)
 
 
+def test_pictures_by_date_are_headed_by_their_months(opened: Page) -> None:
+    headings = opened.locator(".grid-line")
+    opened.get_by_label("Order").select_option("Newest first")
+    expect(headings).to_have_text(["May 2024", "January 2022", "May 2019", "Without a date"])
+    slider = opened.get_by_role("slider", name="Go to")
+    expect(slider).to_have_attribute("aria-valuetext", "May 2024")
+    opened.locator(".tile a", has_text="blue").click()
+    opened.get_by_role("button", name="Delete").click()
+    expect(headings).to_have_text(["May 2024", "May 2019", "Without a date"])
+    opened.get_by_role("button", name="Undo").click()
+    opened.get_by_label("Order").select_option("Oldest first")
+    expect(headings).to_have_text(["May 2019", "January 2022", "May 2024", "Without a date"])
+    opened.fill("#query", "red")
+    expect(headings).to_have_text(["May 2019", "May 2024"])
+    opened.get_by_role("button", name="Show them all").click()
+    expect(headings).to_have_text(["Less relevant"])
+
+
+def test_chart_of_a_date_filter_says_when_pictures_were_taken(opened: Page) -> None:
+    opened.locator(".filters summary").click()
+    chart = opened.get_by_role("img", name="May 2019 to May 2024, at most 1 picture in May 2019")
+    expect(chart.locator("rect")).to_have_count(3)
+    taken = opened.get_by_role("group", name="exif.taken_at")
+    taken.get_by_label("from").fill("2022-01-01")
+    taken.get_by_label("from").press("Tab")
+    expect(chart.locator(".in")).to_have_count(2)
+
+
 def test_search_that_cannot_be_sorted_offers_no_order_and_answers(opened: Page) -> None:
     opened.get_by_label("Order").select_option("Newest first")
     opened.locator(".tile a").first.click()

@@ -84,6 +84,24 @@ def test_size_of_the_tiles_is_remembered(opened: Page) -> None:
     assert width() > 1.5 * usual
 
 
+def test_rows_show_whole_pictures_and_are_remembered(opened: Page) -> None:
+    def ratio(name: str) -> float:
+        box = opened.locator(".tile", has_text=name).locator("img").bounding_box()
+        assert box is not None
+        return box["width"] / box["height"]
+
+    assert ratio("0-photograph") == pytest.approx(1, abs=0.02)
+    opened.get_by_role("button", name="Whole pictures in rows").click()
+    expect(opened.locator(".tile .mounted")).to_have_count(2)
+    assert ratio("0-photograph") == pytest.approx(90 / 60, abs=0.02)
+    opened.reload()
+    expect(opened.locator(".tile .fills")).to_have_count(1)
+    assert ratio("0-photograph") == pytest.approx(90 / 60, abs=0.02)
+    opened.locator(".tile a").first.focus()
+    opened.keyboard.press("ArrowRight")
+    expect(opened.locator(".tile a:focus")).to_have_accessible_name("1-on-white")
+
+
 GROUND = "(element, part) => getComputedStyle(element, part).backgroundColor"
 
 

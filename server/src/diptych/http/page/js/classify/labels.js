@@ -2,7 +2,7 @@
 
 import { html, useRef, useState } from "../html.js";
 import { plural, valueText } from "../format.js";
-import { Problem } from "../parts/problem.js";
+import { Problem } from "../parts/feedback.js";
 import { client } from "../server.js";
 import { useCollections } from "../collections/chosen.js";
 import { Dialog } from "../parts/dialog.js";

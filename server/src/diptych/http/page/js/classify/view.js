@@ -2,8 +2,8 @@
 
 import { plural, percent } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
+import { Problem } from "../parts/feedback.js";
 import { PicturePicker } from "../parts/picker.js";
-import { Problem } from "../parts/problem.js";
 import { useKind } from "../parts/thumbnail.js";
 import { toast } from "../parts/toasts.js";
 import { picturesIn } from "../collections/dropped.js";

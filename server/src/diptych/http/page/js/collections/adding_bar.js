@@ -2,9 +2,8 @@
 
 import { plural } from "../format.js";
 import { html } from "../html.js";
-import { Progress } from "../parts/busy.js";
+import { Problem, Progress } from "../parts/feedback.js";
 import { PicturePicker } from "../parts/picker.js";
-import { Problem } from "../parts/problem.js";
 import { toast } from "../parts/toasts.js";
 import { readCollections } from "../server.js";
 import { createStore, useStore } from "../store.js";

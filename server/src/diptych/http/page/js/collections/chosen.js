@@ -1,8 +1,17 @@
-/** Which collection the views show, and where added pictures go. */
+/** Names and states of collections, which one the views show, and where added pictures go. */
 
-import { useEffect, useState } from "../html.js";
+import { html, useEffect, useState } from "../html.js";
 import { may, readCollections, served } from "../server.js";
 import { useStore } from "../store.js";
+
+/** What a name may be, as a pattern of HTML. */
+export const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}";
+
+/** "ready", "embedding" or "unserved", with the reason where there is one. */
+export function State({ collection: { state, reason, stays } }) {
+  const kind = state === "ready" ? "good" : state === "embedding" ? "" : "bad";
+  return html`<span class="tag ${kind}" title=${reason || stays || undefined}>${state}</span>`;
+}
 
 /** The collection of sample pictures that a server may have. Nothing is added to it. */
 export const SAMPLES = "gallery";

@@ -3,17 +3,15 @@
 import { addressOf, goTo } from "../address.js";
 import { bytes, count, duration, moment, plural, valueText } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
-import { Progress } from "../parts/busy.js";
 import { Confirm } from "../parts/dialog.js";
-import { Problem } from "../parts/problem.js";
+import { Problem, Progress } from "../parts/feedback.js";
 import { toast } from "../parts/toasts.js";
 import { client, may, readCollections } from "../server.js";
 import { AddButton, AddingBar, addPictures } from "./adding_bar.js";
 import { picturesIn } from "./dropped.js";
 import { Duplicates } from "./duplicates.js";
-import { addable } from "./chosen.js";
+import { addable, NAME, State } from "./chosen.js";
 import { Samples } from "./samples.js";
-import { NAME, State } from "./state.js";
 
 const N_SAMPLES = 12;
 

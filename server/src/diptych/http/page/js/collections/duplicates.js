@@ -2,9 +2,8 @@
 
 import { bytes, nameOf, plural } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
+import { Problem, Spinner } from "../parts/feedback.js";
 import { isFocusLost } from "../parts/grid.js";
-import { Problem } from "../parts/problem.js";
-import { Spinner } from "../parts/busy.js";
 import { Picture } from "../parts/thumbnail.js";
 import { deleteWithUndo, hidden, withoutHidden } from "../search/deleting.js";
 import { client, isAbort, may } from "../server.js";

@@ -3,15 +3,13 @@
 import { addressOf, goTo } from "../address.js";
 import { count, plural } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
-import { Progress } from "../parts/busy.js";
 import { Dialog } from "../parts/dialog.js";
-import { Problem } from "../parts/problem.js";
+import { Problem, Progress } from "../parts/feedback.js";
 import { client, may, noteAway, readCollections } from "../server.js";
 import { AddingBar } from "./adding_bar.js";
-import { useCollections } from "./chosen.js";
+import { useCollections, NAME, State } from "./chosen.js";
 import { CollectionDetail } from "./detail.js";
 import { Samples } from "./samples.js";
-import { NAME, State } from "./state.js";
 
 const POLL_MS = 3000;
 

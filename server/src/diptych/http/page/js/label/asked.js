@@ -2,10 +2,9 @@
 
 import { nameOf, percent, plural } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
+import { Problem, Spinner } from "../parts/feedback.js";
 import { useKeys } from "../parts/keys.js";
-import { Problem } from "../parts/problem.js";
 import { toast } from "../parts/toasts.js";
-import { Spinner } from "../parts/busy.js";
 import { Picture } from "../parts/thumbnail.js";
 import { client, isPassing } from "../server.js";
 import { Original } from "../search/picture.js";

@@ -3,7 +3,7 @@
 import { addressOf } from "../address.js";
 import { count, percent, plural } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
-import { Problem } from "../parts/problem.js";
+import { Problem } from "../parts/feedback.js";
 import { Picture } from "../parts/thumbnail.js";
 import { toast } from "../parts/toasts.js";
 import { client, may } from "../server.js";

@@ -2,7 +2,7 @@
 
 import { count, percent, plural } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
-import { Progress } from "../parts/busy.js";
+import { Progress } from "../parts/feedback.js";
 import { toast } from "../parts/toasts.js";
 import { client, isAbort, noteAway, noteModel } from "../server.js";
 import { usePassing } from "../search/view.js";

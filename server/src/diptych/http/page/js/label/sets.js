@@ -1,12 +1,12 @@
 /** A form that defines a label set, or changes one. */
 
+import { NAME } from "../collections/chosen.js";
 import { plural } from "../format.js";
 import { html, useRef, useState } from "../html.js";
 import { Confirm, Dialog } from "../parts/dialog.js";
-import { Problem } from "../parts/problem.js";
+import { Problem } from "../parts/feedback.js";
 import { toast } from "../parts/toasts.js";
 import { client } from "../server.js";
-import { NAME } from "../collections/state.js";
 import { forget } from "./answers.js";
 
 const CONFLICT = 409;

@@ -3,8 +3,7 @@
 import { addressOf, changeParams } from "../address.js";
 import { plural } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
-import { Spinner } from "../parts/busy.js";
-import { Problem } from "../parts/problem.js";
+import { Problem, Spinner } from "../parts/feedback.js";
 import { saveFile } from "../parts/save.js";
 import { toast } from "../parts/toasts.js";
 import { shownCollection, useCollections } from "../collections/chosen.js";

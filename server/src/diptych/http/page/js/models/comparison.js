@@ -3,8 +3,7 @@
 import { addressOf } from "../address.js";
 import { count, percent } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
-import { Spinner } from "../parts/busy.js";
-import { Problem } from "../parts/problem.js";
+import { Problem, Spinner } from "../parts/feedback.js";
 import { Picture } from "../parts/thumbnail.js";
 import { client, isAbort } from "../server.js";
 

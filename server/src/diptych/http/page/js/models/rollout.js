@@ -2,8 +2,7 @@
 
 import { count, duration, plural } from "../format.js";
 import { html, useState } from "../html.js";
-import { Progress } from "../parts/busy.js";
-import { Problem } from "../parts/problem.js";
+import { Problem, Progress } from "../parts/feedback.js";
 import { client, may } from "../server.js";
 import { Quality } from "./comparison.js";
 

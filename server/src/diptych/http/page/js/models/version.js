@@ -3,8 +3,8 @@
 import { addressOf } from "../address.js";
 import { bytes, count, moment, percent } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
+import { Problem } from "../parts/feedback.js";
 import { Markdown } from "../parts/markdown.js";
-import { Problem } from "../parts/problem.js";
 import { client, may, readModels, served } from "../server.js";
 import { useStore } from "../store.js";
 

@@ -3,7 +3,7 @@
 import { addressOf } from "../address.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { plural } from "../format.js";
-import { Problem } from "../parts/problem.js";
+import { Problem } from "../parts/feedback.js";
 import { client, may, noteAway, readModels, readServed, served } from "../server.js";
 import { useStore } from "../store.js";
 import { Checkpoints } from "./checkpoints.js";

@@ -2,6 +2,7 @@
 
 import { html, useEffect, useState } from "../html.js";
 import { pictureAddress, pictureInMemory, served } from "../server.js";
+import { createStore } from "../store.js";
 
 /**
  * An <img> of a picture: the file if `original`, else a thumbnail of `size` pixels. Where a key is needed, it is
@@ -45,6 +46,11 @@ export function Picture({ collection, id, original = false, size, alt = "", onMi
     onError=${() => setMissing(true)}/>`;
 }
 
+const ratios = new Map();  // pictures that were seen -> width by height as they are shown, turned upright
+/** `n` changes when proportions of further pictures are known. */
+export const seen = createStore({ n: 0 });
+export const ratioOf = (collection, id) => ratios.get(`${collection}/${id}`);
+
 const fillings = new Map();  // pictures that were seen -> whether they fill their tile
 const EDGE_PX = 32;
 
@@ -55,6 +61,10 @@ const EDGE_PX = 32;
 export function useKind(name) {
   const [fills, setFills] = useState(fillings.get(name));
   const onLoad = ({ target }) => {
+    if (!ratios.has(name)) {
+      ratios.set(name, target.naturalWidth / target.naturalHeight);
+      seen.set({ n: ratios.size });
+    }
     if (fills !== undefined) return;
     hasPlainGround(target).catch(() => true).then((isPlain) => {
       fillings.set(name, !isPlain);

@@ -5,7 +5,8 @@ import { html, useEffect, useRef, useState } from "../html.js";
 import { client } from "../server.js";
 import { createStore, useStore } from "../store.js";
 import { useCounts } from "./counts.js";
-import { areLabels } from "./query.js";
+import { Histogram } from "./months.js";
+import { areLabels, filterOf } from "./query.js";
 
 const N_VALUES = 20;
 const MAX_SHOWN = 8;
@@ -30,6 +31,7 @@ const isNumeric = ({ min, max, n_distinct: nDistinct }) => min !== null && min <
 /** Days, or times of days, such as `exif.taken_at`. */
 const isDate = ({ values, n_distinct: nDistinct }) =>
   nDistinct > 1 && values.length > 0 && values.every(({ value }) => /^\d{4}-\d\d-\d\d(T|$)/.test(value));
+const without = (object, name) => Object.fromEntries(Object.entries(object ?? {}).filter(([key]) => key !== name));
 const asField = (name) => ({ name, values: [], n_distinct: 0, min: null, max: null });
 
 /** The fields of the metadata of a collection of `total` pictures, with their most frequent values. */
@@ -85,7 +87,7 @@ export function Filters({ collection, total, fields: all, parts, only, onChange 
   if (!shown.length) return null;
   const nChosen = Object.keys(only).length;
   const set = (field, value) => {
-    const { [field]: _, ...rest } = only;
+    const rest = without(only, field);
     onChange(value === null ? rest : { ...rest, [field]: value });
   };
   return html`
@@ -95,6 +97,9 @@ export function Filters({ collection, total, fields: all, parts, only, onChange 
         ${shown.map((field) => html`
           <fieldset key=${field.name}>
             <legend>${field.name}</legend>
+            ${isOpen && isDate(field) && html`
+              <${Histogram} collection=${collection} field=${field.name} chosen=${only[field.name]}
+                filter=${filterOf(without(only, field.name))}/>`}
             <${isOfSet(field) ? Labels : isListed(field) ? Values : Range} field=${field} chosen=${only[field.name]}
               counts=${counts} set=${(value) => set(field.name, value)}/>
           </fieldset>`)}
@@ -157,7 +162,7 @@ function Range({ field, chosen, set }) {
   const { gte, lte } = chosen ?? {};
   const dated = isDate(field) || [gte, lte].some((bound) => typeof bound === "string");
   const change = (bound) => ({ target: { value } }) => {
-    const { [bound]: _, ...other } = chosen ?? {};
+    const other = without(chosen, bound);
     const next = value === "" ? other : { ...other, [bound]: dated ? value : Number(value) };
     set(Object.keys(next).length ? next : null);
   };

@@ -2,7 +2,7 @@
 
 import { creditOf, valueText } from "../format.js";
 import { html, useState } from "../html.js";
-import { Problem } from "../parts/problem.js";
+import { Problem } from "../parts/feedback.js";
 import { client, may } from "../server.js";
 
 /** `image` as the API gives it; `onChange` receives it after a change. */

@@ -15,6 +15,8 @@ export function orderOf(params) {
   return text.startsWith("-") ? { orderBy: text.slice(1), direction: "desc" } : { orderBy: text, direction: "asc" };
 }
 
+export const isByDate = ({ orderBy }) => DATES.includes(orderBy);
+
 /** Hits can be sorted if the model that serves tells which of them fit: for texts, for pictures, as `parts` need it. */
 export function canSort(parts, { version, models }) {
   const model = models?.models.find(({ name }) => name === version?.model?.name);
@@ -23,7 +25,7 @@ export function canSort(parts, { version, models }) {
 
 /** How many of `total` pictures come last in this order, as they have no date; 0 in another order. */
 export function nUndated(fields, { orderBy }, total) {
-  const field = DATES.includes(orderBy) && fields.find(({ name }) => name === orderBy);
+  const field = isByDate({ orderBy }) && fields.find(({ name }) => name === orderBy);
   return field ? total - field.n_images : 0;
 }
 

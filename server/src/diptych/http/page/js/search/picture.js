@@ -4,7 +4,7 @@ import { bytes, moment, nameOf, percent, wordsIn } from "../format.js";
 import { Fragment, html, useEffect, useRef, useState } from "../html.js";
 import { classifyLater } from "../classify/waiting.js";
 import { CodeBlock } from "../parts/copy.js";
-import { Problem } from "../parts/problem.js";
+import { Problem } from "../parts/feedback.js";
 import { saveFile } from "../parts/save.js";
 import { Mounted, Picture, useKind } from "../parts/thumbnail.js";
 import { client, isAbort, may } from "../server.js";

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "../html.js";
 import { nameOf } from "../format.js";
-import { Spinner } from "../parts/busy.js";
+import { Spinner } from "../parts/feedback.js";
 import { Picture } from "../parts/thumbnail.js";
 import { client } from "../server.js";
 import { PicturePicker } from "../parts/picker.js";

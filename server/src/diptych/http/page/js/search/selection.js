@@ -3,7 +3,7 @@
 import { nameOf, plural } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { Dialog } from "../parts/dialog.js";
-import { Progress } from "../parts/busy.js";
+import { Progress } from "../parts/feedback.js";
 import { csv, saveFile } from "../parts/save.js";
 import { zip } from "../parts/zip.js";
 import { toast } from "../parts/toasts.js";

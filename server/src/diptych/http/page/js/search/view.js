@@ -3,8 +3,8 @@
 import { addressOf, changeParams, goTo } from "../address.js";
 import { count, plural } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
+import { Problem } from "../parts/feedback.js";
 import { Grid, isFocusLost } from "../parts/grid.js";
-import { Problem } from "../parts/problem.js";
 import { addable, shownCollection, useCollections, useGrowing } from "../collections/chosen.js";
 import { DropZone } from "../collections/drop_zone.js";
 import { AddButton, AddingBar } from "../collections/adding_bar.js";
@@ -12,7 +12,8 @@ import { client, isPassing, isReadOnly, noteModel, served } from "../server.js";
 import { useStore } from "../store.js";
 import { Credits } from "./credits.js";
 import { chosenThere, Filters, noteTagged, useFields } from "./filters.js";
-import { canSort, nUndated, Order, orderOf } from "./order.js";
+import { useMonths } from "./months.js";
+import { canSort, isByDate, nUndated, Order, orderOf } from "./order.js";
 import { PictureDialog } from "./picture.js";
 import { QueryBar } from "./query_bar.js";
 import {
@@ -23,7 +24,7 @@ import { SelectionBar, useSelection } from "./selection.js";
 import { deleteWithUndo, hidden, withoutHidden } from "./deleting.js";
 import { Suggestions } from "./suggestions.js";
 import { Tile } from "./tile.js";
-import { TileSize, useTileScale } from "./tile_size.js";
+import { TileSize, useTileShape } from "./tile_size.js";
 
 const PAGE = 100;
 const BROWSE_PAGE = 500;
@@ -33,15 +34,24 @@ const AHEAD = 20;  // further pictures are read before the arrow keys reach the 
 const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
 const UNLIKELY = 0.2;  // relevance below which all hits together are hardly an answer
 
+/** How a list is in the order of dates; `counted` are the months of all of it, of a search they are not known. */
+const datedBy = ({ orderBy, direction }, counted) => ({
+  field: orderBy, isDescending: direction === "desc", months: counted?.months, total: counted?.n_images,
+});
+
 /** Reads the pictures of a collection, without an `order` in that of their ids. */
 function browsePages(collection, filter, order) {
   let after = null;
   return async (start, signal) => {
     if (start === 0) after = null;  // the list is read anew, such as after pictures were added
     const asked = { after, limit: BROWSE_PAGE, filter, ...order, signal };
-    const { images, next, total } = await client.listImages(collection, asked);
+    const isFirst = start === 0 && isByDate(order);
+    const [{ images, next, total }, counted] = await Promise.all([
+      client.listImages(collection, asked),
+      isFirst ? client.months(collection, order.orderBy, { filter, signal }) : null,
+    ]);
     after = next;
-    return { items: images, done: next === null, total };
+    return { items: images, done: next === null, total, dated: isFirst && datedBy(order, counted) };
   };
 }
 
@@ -66,6 +76,7 @@ function searchPages(collection, parts, filter, order) {
       done: last,
       elapsed_ms: performance.now() - started,
       sorted,
+      dated: sorted && isByDate(order) && datedBy(order),
       sortedAll: answer.sorted_all,
       truncated: answer.truncated,
       wordsIncomplete: answer.words_incomplete,
@@ -124,11 +135,14 @@ function Search({ collection, params }) {
     only: paramOfChosen(await chosenThere(other, only)),
     order: params.get("order"),
   });
-  const scale = useTileScale();
   useEffect(() => { window.scrollTo({ top: 0 }); }, [key]);
 
   const nFit = items && isSearch ? countFitting(items) : null;
   const shown = items ?? [];
+  const line = nFit && nFit < shown.length ? nFit : null;
+  const months = useMonths(results, shown);
+  const sections = useMemo(() => (line ? [{ at: line, text: "Less relevant" }] : months), [line, months]);
+  const shape = useTileShape(shown);
   const hasText = asked.some(({ kind, weight }) => kind === "text" && weight > 0);
   const nLeftOut = results ? results.items.length - shown.length : 0;
   const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - nLeftOut;
@@ -193,8 +207,8 @@ function Search({ collection, params }) {
       ${shown.length > 0 && html`
         <${Grid} n=${known} busy=${stale}
           label=${isSearch && !results?.about.sorted ? "Pictures, best match first" : "Pictures"}
-          line=${nFit && nFit < shown.length ? nFit : null} lineText="Less relevant"
-          scale=${scale} need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
+          sections=${sections} scrubs=${months.length > 0} ...${shape}
+          need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
           tile=${(i, place, side) => html`
             <${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} side=${side}
               poor=${nFit > 0 && i >= nFit} selection=${selection} open=${openPicture}/>`}/>

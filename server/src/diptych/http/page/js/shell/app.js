@@ -2,7 +2,7 @@
 
 import { addressOf, useAddress } from "../address.js";
 import { html, useEffect, useState } from "../html.js";
-import { Problem } from "../parts/problem.js";
+import { Problem } from "../parts/feedback.js";
 import { Toasts } from "../parts/toasts.js";
 import { client, readServed, served } from "../server.js";
 import { useStore } from "../store.js";

@@ -2,8 +2,7 @@
 
 import { moment, plural } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
-import { Progress } from "../parts/busy.js";
-import { Problem } from "../parts/problem.js";
+import { Problem, Progress } from "../parts/feedback.js";
 import { client, may } from "../server.js";
 
 const POLL_MS = 2000;

@@ -4,8 +4,8 @@ import { moment } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { CodeBlock } from "../parts/copy.js";
 import { Confirm, Dialog } from "../parts/dialog.js";
-import { Problem } from "../parts/problem.js";
 import { useCollections } from "../collections/chosen.js";
+import { Problem } from "../parts/feedback.js";
 import { client, served } from "../server.js";
 import { useStore } from "../store.js";
 

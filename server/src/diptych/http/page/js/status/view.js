@@ -3,7 +3,7 @@
 import { html } from "../html.js";
 import { bytes, count, duration } from "../format.js";
 import { Chart } from "../parts/chart.js";
-import { Problem } from "../parts/problem.js";
+import { Problem } from "../parts/feedback.js";
 import { changeKey, forgetKey, hasKey, may, served } from "../server.js";
 import { useStore } from "../store.js";
 import { Jobs, useJobs } from "./jobs.js";

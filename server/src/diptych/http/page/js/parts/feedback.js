@@ -1,6 +1,16 @@
-/** An error in words, with a way to go on. */
+/** What one is told about work: a spinner that waits before it shows, a bar, and an error with a way to go on. */
 
 import { html } from "../html.js";
+
+/** Appears after half a second, so that quick answers do not flicker. */
+export const Spinner = ({ label = "Working" }) => html`<span class="spinner" role="status" aria-label=${label}></span>`;
+
+/** `done` of `total`; without a total the bar only moves. */
+export function Progress({ done, total, label }) {
+  const known = total > 0;
+  return html`
+    <progress aria-label=${label} max=${known ? total : undefined} value=${known ? done : undefined}></progress>`;
+}
 
 /** `retry`, if given, is called by a button "Try again". */
 export function Problem({ problem, retry, dismiss }) {
