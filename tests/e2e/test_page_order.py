@@ -33,7 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
                 "undated": noise(1),
             }
             metadata = [
-                {"name": id, **({"exif": {"taken_at": TAKEN[id]}} if id in TAKEN else {})} for id in pictures
+                {"name": id, "stars": n, **({"exif": {"taken_at": TAKEN[id]}} if id in TAKEN else {})}
+                for n, id in enumerate(pictures)
             ]
             client.add(list(pictures.values()), ids=list(pictures), metadata=metadata)
         yield running
@@ -89,6 +90,13 @@ def test_order_of_a_query_that_nothing_fits_shows_the_nearest(opened: Page) -> N
     opened.fill("#query", "green")
     expect(opened.locator("#find-status")).to_contain_text("Nothing fits well: best guesses first")
     expect(opened.locator(".tile img")).to_have_count(4)
+
+
+def test_collection_is_sorted_by_the_size_of_a_number(opened: Page) -> None:
+    opened.get_by_label("Order").select_option("stars, largest first")
+    expect_captions(opened, "undated", "blue", "red-new", "red-old")
+    opened.get_by_label("Order").select_option("stars, smallest first")
+    expect_captions(opened, "red-old", "red-new", "blue", "undated")
 
 
 def test_pictures_by_date_are_headed_by_their_months(opened: Page) -> None:

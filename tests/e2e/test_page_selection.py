@@ -1,8 +1,9 @@
-"""Several pictures at once on the page at /: select, delete with undo, tag, export."""
+"""Several pictures at once on the page at /: select, delete with undo, tag, label, export."""
 
 import csv
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,13 @@ def select(page: Page, *names: str) -> None:
         page.get_by_role("checkbox", name=name).click()
 
 
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def ids(server: RunningServer) -> list[str]:
     with Client(server.url) as client:
         return [image.id for image in client.list_images("default").images]
@@ -73,6 +81,67 @@ def test_deleted_pictures_come_back_with_undo_and_the_focus_moves_to_the_next_on
     expect(opened.locator("#find-status")).to_be_focused()
     opened.keyboard.press("Control+z")
     expect(focused).to_have_accessible_name("noise-0")
+
+
+def test_arrow_keys_with_shift_select_a_range(opened: Page) -> None:
+    chosen = opened.locator(".tile.selected .caption")
+    opened.locator(".tile a").nth(2).focus()
+    for _ in range(2):
+        opened.keyboard.press("Shift+ArrowRight")
+    expect(chosen).to_have_text(["noise-2", "noise-3", "noise-4"])
+    for _ in range(3):
+        opened.keyboard.press("Shift+ArrowLeft")
+    expect(chosen).to_have_text(["noise-1", "noise-2"])
+    opened.get_by_role("checkbox", name="noise-5").click()
+    expect(chosen).to_have_text(["noise-1", "noise-2", "noise-5"])
+    opened.get_by_role("checkbox", name="noise-4").click(modifiers=["Shift"])
+    expect(opened.get_by_text("4 pictures selected")).to_be_visible()
+
+
+def test_click_with_shift_begins_a_range(opened: Page) -> None:
+    opened.locator(".tile a", has_text="noise-1").click(modifiers=["Shift"])
+    expect(opened.get_by_text("1 picture selected")).to_be_visible()
+    opened.get_by_role("checkbox", name="noise-3").click(modifiers=["Shift"])
+    expect(opened.get_by_text("3 pictures selected")).to_be_visible()
+
+
+def test_tag_is_taken_back(opened: Page, server: RunningServer) -> None:
+    with Client(server.url) as client:
+        client.patch_image("default", "noise-1", {"camera": {"make": "X"}})
+        before = {id: client.get_image("default", id).metadata for id in NAMES[:2]}
+        opened.reload()
+        select(opened, "noise-0", "noise-1")
+        for field in ("camera.owner", "year"):
+            opened.get_by_role("button", name="Tag").click()
+            opened.get_by_label("Field").fill(field)
+            opened.get_by_label("Value").fill("Ada")
+            opened.get_by_role("dialog").get_by_role("button", name="Tag").click()
+            expect(opened.get_by_role("dialog")).to_have_count(0)
+        assert client.get_image("default", "noise-1").metadata["camera"] == {"make": "X", "owner": "Ada"}
+        for n in (1, 2):
+            opened.keyboard.press("Control+z")
+            expect(opened.get_by_text("2 pictures as before")).to_have_count(n)
+        assert {id: client.get_image("default", id).metadata for id in NAMES[:2]} == before
+
+
+def test_pictures_are_labelled_and_it_is_taken_back(opened: Page, server: RunningServer) -> None:
+    select(opened, "noise-0", "noise-5")
+    opened.get_by_role("button", name="Label").click()
+    expect(opened.get_by_role("link", name="Define labels")).to_be_visible()
+    opened.get_by_role("button", name="Close").click()
+    with Client(server.url) as client:
+        client.put_label_set("default", "use", ["print", "web"])
+        opened.get_by_role("button", name="Label").click()
+        opened.get_by_role("dialog").get_by_role("combobox").select_option("web")
+        opened.get_by_role("dialog").get_by_role("button", name="Label").click()
+
+        def labelled() -> int:
+            return client.label_set("default", "use").n_reviewed
+
+        expect(opened.get_by_text("2 pictures labelled “web”")).to_be_visible()
+        wait_for(lambda: labelled() == 2)
+        opened.get_by_role("button", name="Undo").click()
+        wait_for(lambda: labelled() == 0)
 
 
 @pytest.mark.long

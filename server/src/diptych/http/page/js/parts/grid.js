@@ -12,7 +12,7 @@ export const isFocusLost = () => document.activeElement === document.body;
 /** The height of what covers the top of the page. */
 const coveredPx = () => document.querySelector(".sticky")?.offsetHeight ?? 0;
 
-/** A tile of the row at or just below `top`, how much of it is above, and its height: that of `before` if it is there. */
+/** A tile of the row at or just below `top`, how much of it is above, and its height: `before`'s if it is there. */
 function anchorOf(layout, top, heading, before) {
   const [first, end] = layout.between(top + heading, top + heading);
   const index = before?.index >= first && before.index < end ? before.index : first;
@@ -25,10 +25,11 @@ function anchorOf(layout, top, heading, before) {
  * with the number of tiles that are in sight or soon will be. `sections`, `scale` and `ratioOf`: see `layoutOf`; what
  * they are made of may change while the first picture in sight stays where it is. With `scrubs`, a slider goes to the
  * sections. `focusAt` is `{index}` of the tile that gets the focus if nothing has it, such as after another one was
- * deleted; then `onFocused` is called.
+ * deleted; then `onFocused` is called. Arrow keys with Shift call `extend(from, to)`.
  */
 export function Grid({
   n, tile, need, label, sections, scale = 1, ratioOf = null, scrubs = false, busy = false, focusAt = null, onFocused,
+  extend,
 }) {
   const list = useRef(null);
   const [width, setWidth] = useState(0);
@@ -109,6 +110,7 @@ export function Grid({
     const next = steps[event.key];
     if (next === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
+    if (event.shiftKey) extend(current, Math.min(n - 1, Math.max(0, next)));
     moveTo(next);
   };
   const moveTo = (index) => {

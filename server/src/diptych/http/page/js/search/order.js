@@ -1,11 +1,12 @@
 /**
- * The order of the pictures: the best match first, or by a field of the metadata. In the address it is that field, with
+ * The order of the pictures: the best match first, or by a date, a name or a number of the metadata. In the address it is that field, with
  * a minus in front where the largest value comes first: `order=-exif.taken_at`.
  */
 
 import { html } from "../html.js";
 
 const DATES = ["exif.taken_at", "file.modified"];
+const MAX_NUMBERS = 5;  // fields of numbers, the most common ones
 const NAMES = ["name", "file.name"];
 
 /** `{orderBy, direction}` as the API takes them; empty for the order of the API. */
@@ -33,11 +34,15 @@ export function nUndated(fields, { orderBy }, total) {
 export function Order({ fields, params, isSearch, onChange }) {
   const known = (names) => names.find((name) => fields.some((field) => field.name === name));
   const [date, name] = [DATES, NAMES].map(known);
+  const numbers = fields.filter(({ min, max }) => min < max).slice(0, MAX_NUMBERS);
   const chosen = params.get("order") ?? "";
   const orders = [
     ["", isSearch ? "Best match" : "Unsorted"],
     ...(date ? [[`-${date}`, "Newest first"], [date, "Oldest first"]] : []),
     ...(name ? [[name, "By name"]] : []),
+    ...numbers.flatMap((field) => [
+      [`-${field.name}`, `${field.name}, largest first`], [field.name, `${field.name}, smallest first`],
+    ]),
   ];
   if (!orders.some(([value]) => value === chosen)) orders.push([chosen, `By ${chosen.replace(/^-/, "")}`]);
   if (orders.length < 2) return null;

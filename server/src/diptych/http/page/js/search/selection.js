@@ -1,11 +1,13 @@
-/** Several pictures at once: delete with undo, tag, export. */
+/** Several pictures at once: delete, tag and label with undo, export. */
 
+import { addressOf } from "../address.js";
 import { nameOf, plural } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { Dialog } from "../parts/dialog.js";
 import { Progress } from "../parts/feedback.js";
 import { csv, saveFile } from "../parts/save.js";
-import { zip } from "../parts/zip.js";
+import { zip, zipEntry } from "../parts/zip.js";
+import { give, takeBack } from "../label/answers.js";
 import { toast } from "../parts/toasts.js";
 import { client, may } from "../server.js";
 import { noteTagged } from "./filters.js";
@@ -19,7 +21,7 @@ const AT_ONCE = 4;
 export function useSelection(shown, key) {
   const [active, setActive] = useState(false);
   const [picked, setPicked] = useState(new Map());  // id -> item
-  const [last, setLast] = useState({ index: 0, list: null });
+  const [last, setLast] = useState({ list: null });
   const end = () => {
     setActive(false);
     setPicked(new Map());
@@ -27,15 +29,24 @@ export function useSelection(shown, key) {
   useEffect(end, [key]);
   const toggle = (item, index, range, items = shown, list = null) => {
     const next = new Map(picked);
-    const from = last.list === list ? last.index : index;
+    const from = last.list === list ? last.index ?? index : index;
     if (range) for (const one of items.slice(Math.min(from, index), Math.max(from, index) + 1)) next.set(one.id, one);
     else if (!next.delete(item.id)) next.set(item.id, item);
     setPicked(next);
     setLast({ index, list });
     setActive(true);
   };
+  /** A range from where its first step began; it shrinks as it grew. */
+  const extend = (from, to) => {
+    const range = last.reach === from ? last : { index: from, list: null, before: picked };
+    const [first, end] = [range.index, to].toSorted((a, b) => a - b);
+    const items = shown.slice(first, end + 1);
+    setPicked(new Map([...range.before, ...items.map((item) => [item.id, item])]));
+    setLast({ ...range, reach: to });
+    setActive(true);
+  };
   return {
-    active, end, toggle,
+    active, end, toggle, extend,
     items: [...picked.values()],
     has: (id) => picked.has(id),
     all: () => setPicked(new Map(shown.map((item) => [item.id, item]))),
@@ -62,15 +73,15 @@ export function SelectionBar({ selection, collection, items, remove }) {
       <button type="button" class="link" onClick=${selection.all}>All ${items.length} that are loaded</button>
       <span class="spring"></span>
       ${may("write") && html`
-        <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("tag")}>Tag</button>`}
+        <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("tag")}>Tag</button>
+        <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("label")}>Label</button>`}
       <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("export")}>Export</button>
       ${may("write") && html`
         <button type="button" class="quiet danger" disabled=${none} onClick=${removeChosen}>Delete</button>`}
       <button type="button" class="quiet" onClick=${selection.end}>Done</button>
     </div>
-    ${open === "tag" && html`<${TagDialog} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}
-    ${open === "export" && html`
-      <${ExportDialog} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}`;
+    ${open && html`
+      <${DIALOGS[open]} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}`;
 }
 
 /** Do `work` for each item, a few at a time. Resolves to the problems. */
@@ -94,13 +105,15 @@ function TagDialog({ collection, items, onClose }) {
     event.preventDefault();
     const { field, value } = Object.fromEntries(new FormData(event.target));
     setDone(0);
-    const problems = await forEach(items, async (item) => {
-      const { metadata } = await client.patchImage(collection, item.id, patchOf(field.trim(), valueOf(value)));
-      item.metadata = metadata;
-    }, setDone);
-    noteTagged();
-    const tagged = `${plural(items.length - problems.length, "picture")} tagged`;
-    toast(problems.length ? `${tagged}, ${problems.length} failed: ${problems[0].detail}` : tagged);
+    const before = new Map(items.map(({ id, metadata }) => [id, metadata]));
+    const patchAll = (word, patch, options) => patchEach(collection, items, { word, patch, ...options });
+    await patchAll("tagged", () => patchOf(field.trim(), valueOf(value)), {
+      onProgress: setDone,
+      action: {
+        label: "Undo",
+        run: () => patchAll("as before", ({ id }) => patchBack(before.get(id) ?? {}, field.trim())),
+      },
+    });
     onClose();
   };
   return html`
@@ -115,6 +128,57 @@ function TagDialog({ collection, items, onClose }) {
         ${done !== null && html`<${Progress} done=${done} total=${items.length} label="Tagged pictures"/>`}
         <p class="row end"><button type="submit" class="strong" disabled=${done !== null}>Tag</button></p>
       </form>
+    <//>`;
+}
+
+/** Change the metadata of pictures by `patch(item)`, and say how many are what `word` says. */
+async function patchEach(collection, items, { word, patch, onProgress = () => {}, action }) {
+  const problems = await forEach(items, async (item) => {
+    item.metadata = (await client.patchImage(collection, item.id, patch(item))).metadata;
+  }, onProgress);
+  noteTagged();
+  const done = `${plural(items.length - problems.length, "picture")} ${word}`;
+  toast(problems.length ? `${done}, ${problems.length} failed: ${problems[0].detail}` : done, { action });
+}
+
+/** The change that gives a field the value again that it has in `metadata`. */
+function patchBack(metadata, field) {
+  const [key, ...rest] = field.split(".");
+  const isInside = rest.length && typeof metadata[key] === "object" && metadata[key] !== null;
+  return { [key]: isInside ? patchBack(metadata[key], rest.join(".")) : metadata[key] ?? null };
+}
+
+/** Says one label of a label set of all pictures. */
+function LabelDialog({ collection, items, onClose }) {
+  const [sets, setSets] = useState(null);
+  useEffect(() => { client.labelSets(collection).then(setSets, () => setSets([])); }, []);
+  const submit = (event) => {
+    event.preventDefault();
+    const [set, label] = JSON.parse(new FormData(event.target).get("label"));
+    const place = { collection, set };
+    const answer = give(place, items.map(({ id, sha256 }) => ({ id, sha256, labels: [] })), [label]);
+    toast(`${plural(items.length, "picture")} labelled “${label}”`, {
+      action: { label: "Undo", run: () => takeBack(place, answer) },
+    });
+    onClose();
+  };
+  return html`
+    <${Dialog} title="Label ${plural(items.length, "picture")}" onClose=${onClose}>
+      ${sets?.length === 0 && html`<p><a href=${addressOf("label", { collection })}>Define labels</a> first.</p>`}
+      ${sets?.length > 0 && html`
+        <form class="form" onSubmit=${submit}>
+          <label>
+            Label
+            <select name="label">
+              ${sets.map(({ name, labels }) => html`
+                <optgroup label=${name}>
+                  ${labels.map(({ label }) => html`<option value=${JSON.stringify([name, label])}>${label}</option>`)}
+                </optgroup>`)}
+            </select>
+          </label>
+          <p class="status">It becomes the only label that the pictures have of its set.</p>
+          <p class="row end"><button type="submit" class="strong">Label</button></p>
+        </form>`}
     <//>`;
 }
 
@@ -147,7 +211,7 @@ function ExportDialog({ collection, items, onClose }) {
     const files = [];
     const problems = await forEach(items, async (item) => {
       const blob = await client.original(collection, item.id);
-      files.push({ name: fileName(item, blob.type), data: new Uint8Array(await blob.arrayBuffer()) });
+      files.push(await zipEntry(fileName(item, blob.type), blob));
     }, setDone);
     if (files.length) saveFile(`${collection}.zip`, zip(files));
     if (problems.length) toast(`${plural(problems.length, "picture")} left out: ${problems[0].detail}`);
@@ -164,6 +228,8 @@ function ExportDialog({ collection, items, onClose }) {
       ${done !== null && html`<${Progress} done=${done} total=${items.length} label="Downloaded pictures"/>`}
     <//>`;
 }
+
+const DIALOGS = { tag: TagDialog, label: LabelDialog, export: ExportDialog };
 
 const flat = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : value);
 

@@ -208,7 +208,8 @@ function Search({ collection, params }) {
         <${Grid} n=${known} busy=${stale}
           label=${isSearch && !results?.about.sorted ? "Pictures, best match first" : "Pictures"}
           sections=${sections} scrubs=${months.length > 0} ...${shape}
-          need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
+          need=${(n) => results.want(n)} extend=${selection.extend} focusAt=${focusAt}
+          onFocused=${() => setFocusAt(null)}
           tile=${(i, place, side) => html`
             <${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} side=${side}
               poor=${nFit > 0 && i >= nFit} selection=${selection} open=${openPicture}/>`}/>
