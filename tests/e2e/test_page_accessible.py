@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from diptych_client import Client
 from support.browser import Watched
-from support.pictures import picture
+from support.pictures import noise, picture
 from support.server import RunningServer
 
 pytestmark = pytest.mark.browser
@@ -58,6 +58,19 @@ def show_picture(page: Page) -> None:
 def show_selection(page: Page) -> None:
     page.get_by_role("button", name="Select").click()
     page.get_by_role("checkbox").first.click()
+    page.get_by_role("toolbar").get_by_role("button", name="Label").click()
+    expect(page.get_by_role("dialog").get_by_role("combobox")).to_be_visible()
+
+
+def show_months(page: Page) -> None:
+    expect(page.locator(".grid-line")).to_have_count(2)
+    page.get_by_role("slider", name="Go to").focus()
+    page.get_by_role("button", name="Whole pictures in rows").click()
+    page.locator(".filters summary").click()
+    expect(page.locator(".histogram")).to_be_visible()
+    page.locator("input[type=date]").first.fill("2025-01-01")
+    page.locator("input[type=date]").last.fill("2024-01-01")
+    page.keyboard.press("Tab")
 
 
 def show_labels(page: Page) -> None:
@@ -145,6 +158,7 @@ STATES = {
     "phone": ("search", show_phone),
     "picture": ("search", show_picture),
     "selection": ("search", show_selection),
+    "months": ("search?collection=dated&order=exif.taken_at", show_months),
     "classify": ("classify", show_labels),
     "no label set": ("label?collection=default", show_no_label_set),
     "review": ("label", show_review),
@@ -162,11 +176,15 @@ STATES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def label_set(gallery_server: RunningServer) -> Iterator[None]:
+def label_set_and_dates(gallery_server: RunningServer) -> Iterator[None]:
     with Client(gallery_server.url) as client:
         client.put_label_set("gallery", "colour", ["red", "green", "blue"])
+        client.create_collection("dated")
+        dates = [{"exif": {"taken_at": f"{year}-05-01T10:00:00"}} for year in (2023, 2024)]
+        client.add([noise(n) for n in range(2)], metadata=dates, collection="dated")
         yield
         client.drop_label_set("gallery", "colour")
+        client.drop_collection("dated")
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])

@@ -125,6 +125,9 @@ def test_chart_of_a_date_filter_says_when_pictures_were_taken(opened: Page) -> N
     taken.get_by_label("from").fill("2022-01-01")
     taken.get_by_label("from").press("Tab")
     expect(chart.locator(".in")).to_have_count(2)
+    taken.locator("input").last.fill("2021-01-01")
+    taken.locator("input").last.press("Tab")
+    expect(taken.get_by_role("alert")).to_have_text("“from” is above “to”: nothing fits")
 
 
 def test_search_that_cannot_be_sorted_offers_no_order_and_answers(opened: Page) -> None:

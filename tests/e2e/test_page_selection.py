@@ -144,6 +144,32 @@ def test_pictures_are_labelled_and_it_is_taken_back(opened: Page, server: Runnin
         wait_for(lambda: labelled() == 0)
 
 
+def test_contact_sheet_is_printed_once_its_pictures_are_loaded(
+    new_page: Callable[..., Watched], server: RunningServer
+) -> None:
+    page = new_page().page
+    page.add_init_script("""window.print = () => {
+      const isShown = (selector) => document.querySelector(selector).checkVisibility();
+      window.printed = {
+        names: [...document.querySelectorAll(".sheet li")].map(({ textContent }) => textContent.trim()),
+        areLoaded: [...document.querySelectorAll(".sheet img")].every(({ naturalWidth }) => naturalWidth > 0),
+        shown: [".sheet", ".grid", ".top"].filter(isShown),
+      };
+    }""")
+    page.goto(server.url)
+    page.emulate_media(media="print")
+    select(page, "noise-1", "noise-4")
+    page.get_by_role("button", name="Print").click()
+    wait_for(lambda: page.evaluate("Boolean(window.printed)"))
+    assert page.evaluate("window.printed") == {
+        "names": ["noise-1", "noise-4"],
+        "areLoaded": True,
+        "shown": [".sheet"],
+    }
+    expect(page.locator(".sheet")).to_have_count(0)
+    expect(page.locator(".grid")).to_be_visible()
+
+
 @pytest.mark.long
 def test_selection_begun_after_a_deletion_outlasts_it_and_has_what_is_shown(
     opened: Page, server: RunningServer

@@ -102,6 +102,20 @@ def test_rows_show_whole_pictures_and_are_remembered(opened: Page) -> None:
     expect(opened.locator(".tile a:focus")).to_have_accessible_name("1-on-white")
 
 
+def test_long_name_is_cut_in_its_middle(opened: Page, gallery_server: RunningServer) -> None:
+    name = "pictures of a long journey through the mountains IMG_0042.jpg"
+    with Client(gallery_server.url) as client:
+        client.patch_image(COLLECTION, "0-photograph", {"name": name})
+    opened.reload()
+    caption = opened.locator(".tile .caption", has_text="IMG_0042.jpg")
+    expect(caption).to_have_text(name)
+    is_cut = "span => span.scrollWidth > span.clientWidth"
+    assert [part.evaluate(is_cut) for part in caption.locator("span").all()] == [True, False]
+    expect(caption.locator("..")).to_have_attribute("title", name)
+    with Client(gallery_server.url) as client:
+        client.patch_image(COLLECTION, "0-photograph", {"name": None})
+
+
 GROUND = "(element, part) => getComputedStyle(element, part).backgroundColor"
 
 
@@ -133,3 +147,14 @@ def test_in_the_dark_only_drawings_stand_on_a_light_ground(
         expect(page.locator(".picture-stage .mounted")).to_have_count(int(not dark))
         assert is_dark(page.locator(".picture-stage").evaluate(GROUND)) == dark
         page.keyboard.press("Escape")
+    with Client(gallery_server.url) as client:
+        client.put_label_set(COLLECTION, "use", ["print", "web"])
+    page.goto(f"{gallery_server.url}/#/label?collection={COLLECTION}")
+    stage = page.locator(".asked-stage")
+    for _ in range(2):
+        expect(stage.locator("img:visible:not(.unseen-yet, .stand-in)")).to_have_count(1)
+        figure = stage.locator("figure:visible")
+        drawn = figure.locator(".mounted").count()
+        assert is_dark(stage.evaluate(GROUND))
+        assert is_dark(figure.evaluate(GROUND)) == (drawn == 0)
+        page.keyboard.press("ArrowRight")

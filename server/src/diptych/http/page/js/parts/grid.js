@@ -40,7 +40,7 @@ export function Grid({
   const chosen = useRef(0);  // section of the slider; the last ones may be too short to come to the top
   const anchor = useRef(null);
   const layout = useMemo(
-    () => layoutOf({ width: width || 1, n, sections, scale, ratioOf }), [width, n, sections, scale, ratioOf]);
+    () => layoutOf({ width, n: width && n, sections, scale, ratioOf }), [width, n, sections, scale, ratioOf]);
   const latest = useRef(null);
   latest.current = { layout, need, n, scrubs };
 
@@ -55,7 +55,7 @@ export function Grid({
     latest.current.need(range[1] + now.columns);
     const covered = coveredPx();
     const heading = headingPx(box.width) + GAP_PX;
-    anchor.current = box.top < covered ? anchorOf(now, covered - box.top, heading, anchor.current) : null;
+    anchor.current = now.height && box.top < covered ? anchorOf(now, covered - box.top, heading, anchor.current) : null;
     if (!hasSlider) return;
     const atEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
     const found = now.sectionAt(covered + heading - box.top);
@@ -63,7 +63,7 @@ export function Grid({
   };
   /** Another layout moves no picture that one looks at. */
   const hold = () => {
-    if (!anchor.current || anchor.current.index >= n) return;
+    if (!anchor.current || !layout.height || anchor.current.index >= n) return;
     const { index, above, height: before } = anchor.current;
     const { y, height } = layout.box(index);
     const hidden = above > 0 ? (above * height) / before : above;

@@ -171,6 +171,7 @@ function Range({ field, chosen, set }) {
     <p class="range">
       <label>from <${Bound} type=${type} hint=${min} value=${gte} onChange=${change("gte")}/></label>
       <label>to <${Bound} type=${type} hint=${max} value=${lte} onChange=${change("lte")}/></label>
+      ${gte > lte && html`<span class="refused" role="alert">“from” is above “to”: nothing fits</span>`}
     </p>`;
 }
 

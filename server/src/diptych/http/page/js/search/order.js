@@ -1,6 +1,6 @@
 /**
- * The order of the pictures: the best match first, or by a date, a name or a number of the metadata. In the address it is that field, with
- * a minus in front where the largest value comes first: `order=-exif.taken_at`.
+ * The order of the pictures: the best match first, or by a date, a name or a number of the metadata. In the address it
+ * is that field, with a minus in front where the largest value comes first: `order=-exif.taken_at`.
  */
 
 import { html } from "../html.js";

@@ -1,5 +1,6 @@
 /** One picture, large: what is known of it, what is like it, and what can be done with it. */
 
+import { addressOf, readAddress } from "../address.js";
 import { bytes, moment, nameOf, percent, wordsIn } from "../format.js";
 import { Fragment, html, useEffect, useRef, useState } from "../html.js";
 import { classifyLater } from "../classify/waiting.js";
@@ -7,6 +8,7 @@ import { CodeBlock } from "../parts/copy.js";
 import { Problem } from "../parts/feedback.js";
 import { saveFile } from "../parts/save.js";
 import { Mounted, Picture, useKind } from "../parts/thumbnail.js";
+import { toast } from "../parts/toasts.js";
 import { client, isAbort, may } from "../server.js";
 import { Metadata } from "./metadata.js";
 import { askedOf } from "./query.js";
@@ -14,6 +16,7 @@ import { SNIPPETS } from "./snippets.js";
 
 const N_NEIGHBOURS = 12;
 const SWIPE_PX = 50;
+const PACES_S = [3, 5, 10];
 
 /**
  * `items` are the pictures that are shown behind it, through which the arrow keys go. `onParts` changes the query,
@@ -28,7 +31,21 @@ export function PictureDialog({
   const [problem, setProblem] = useState(null);
   const at = items.findIndex((item) => item.id === id);
   const hit = items[at];
-  useEffect(() => { dialog.current.showModal(); }, []);
+  const [pace, setPace] = useState(PACES_S[1]);
+  const [playing, setPlaying] = useState(false);
+  const play = (on) => {
+    setPlaying(on);
+    dialog.current.focus();  // the keys are for it: no button is in sight
+  };
+  useEffect(() => {
+    dialog.current.showModal();
+    dialog.current.focus();
+  }, []);
+  useEffect(() => {
+    const next = () => (items[at + 1] ? step(1) : setPlaying(false));
+    const timer = playing && setTimeout(next, 1000 * pace);
+    return () => clearTimeout(timer);
+  }, [playing, id, items.length]);
   useEffect(() => {
     const controller = new AbortController();
     setProblem(null);
@@ -38,8 +55,11 @@ export function PictureDialog({
   }, [collection, id]);
   const step = (by) => { if (items[at + by]) open(items[at + by].id); };
   const onKeyDown = (event) => {
-    if (event.target.closest("input, textarea, pre")) return;
-    if (event.key === "ArrowLeft") step(-1);
+    if (event.target.closest("input, textarea, pre, select")) return;
+    if (playing || (event.key === " " && event.target === dialog.current)) {
+      event.preventDefault();
+      play(!playing);
+    } else if (event.key === "ArrowLeft") step(-1);
     else if (event.key === "ArrowRight") step(1);
   };
   const swipeFrom = useRef(null);
@@ -65,10 +85,11 @@ export function PictureDialog({
     remove([{ id }]);
   };
   return html`
-    <dialog class="picture" ref=${dialog} aria-label=${name} onClose=${onClose} onClick=${onBackdrop}
-      onKeyDown=${onKeyDown}>
+    <dialog class=${playing ? "picture playing" : "picture"} tabindex="-1" ref=${dialog} aria-label=${name}
+      onClose=${onClose} onClick=${onBackdrop} onKeyDown=${onKeyDown}>
       <div class="picture-body">
-        <div class="picture-stage" onTouchStart=${onTouchStart} onTouchEnd=${onTouchEnd}>
+        <div class="picture-stage" onClick=${() => setPlaying(false)} onTouchStart=${onTouchStart}
+          onTouchEnd=${onTouchEnd}>
           <${Original} key=${id} collection=${collection} image=${image?.id === id ? image : null} id=${id}
             name=${name}/>
           ${at > 0 && html`
@@ -109,6 +130,16 @@ export function PictureDialog({
                 Download
               </button>`}
           </p>
+          <p class="row">
+            ${items.length > 1 && html`
+              <button type="button" class="quiet" title="Space; any key stops" onClick=${() => play(true)}>
+                Slideshow
+              </button>
+              <select aria-label="Pace" value=${pace} onChange=${({ target }) => setPace(Number(target.value))}>
+                ${PACES_S.map((s) => html`<option value=${s}>${s} s</option>`)}
+              </select>`}
+            <button type="button" class="quiet" onClick=${() => share(collection, id)}>Share</button>
+          </p>
           ${image?.id === id && html`
             <${Metadata} key=${id} collection=${collection} image=${image}
               onChange=${(changed) => { setImage(changed); onChanged(changed); }}>
@@ -128,15 +159,16 @@ export function PictureDialog({
  * The file as it was added; where none is kept, a note. The thumbnail stands in until it is there; `attributes` are
  * those of both. A drawing has the class "mounted".
  */
-export function Original({ collection, image, id, name, ...attributes }) {
-  const [kind, onLoad] = useKind(`${collection}/${id}`);
+export function Original({ collection, image, id, name, onLoad: onShown, ...attributes }) {
+  const [kind, noteKind] = useKind(`${collection}/${id}`);
   if (image && !image.kept) return html`<p class="notice">No file of this picture is kept, only its vector.</p>`;
-  const ground = kind === "mounted" ? "mounted" : "";
-  return image
-    ? html`<${Picture} collection=${collection} id=${id} original alt=${name} class=${ground} onLoad=${onLoad}
-                       ...${attributes}/>`
-    : html`<${Picture} collection=${collection} id=${id} alt=${name} class="stand-in ${ground}" onLoad=${onLoad}
-                       ...${attributes}/>`;
+  const classes = [!image && "stand-in", kind === "mounted" && kind].filter(Boolean).join(" ");
+  const onLoad = (event) => {
+    noteKind(event);
+    onShown?.(event);
+  };
+  return html`<${Picture} collection=${collection} id=${id} original=${Boolean(image)} alt=${name} class=${classes}
+                         onLoad=${onLoad} ...${attributes}/>`;
 }
 
 function Match({ hit }) {
@@ -201,6 +233,16 @@ function Snippets({ collection, id, parts, filter }) {
       </p>
       <${CodeBlock} code=${SNIPPETS[language]({ collection, parts: asked, filter })} label=${language}/>
     </details>`;
+}
+
+/** Give a link to the picture, with the query, the filters and the order that showed it. */
+function share(collection, id) {
+  const { view, params } = readAddress();
+  const shown = view === "search" ? params : new URLSearchParams();
+  shown.set("collection", collection);
+  shown.set("picture", id);
+  const { href } = new URL(addressOf("search", shown), location.href);
+  navigator.clipboard?.writeText(href).then(() => toast("Link copied"), () => toast(href)) ?? toast(href);
 }
 
 const EXTENSIONS = { "image/jpeg": "jpg", "image/svg+xml": "svg" };

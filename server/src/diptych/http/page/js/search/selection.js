@@ -1,11 +1,12 @@
-/** Several pictures at once: delete, tag and label with undo, export. */
+/** Several pictures at once: delete, tag and label with undo, export and print. */
 
 import { addressOf } from "../address.js";
 import { nameOf, plural } from "../format.js";
-import { html, useEffect, useState } from "../html.js";
+import { html, useEffect, useRef, useState } from "../html.js";
 import { Dialog } from "../parts/dialog.js";
 import { Progress } from "../parts/feedback.js";
 import { csv, saveFile } from "../parts/save.js";
+import { Picture } from "../parts/thumbnail.js";
 import { zip, zipEntry } from "../parts/zip.js";
 import { give, takeBack } from "../label/answers.js";
 import { toast } from "../parts/toasts.js";
@@ -76,12 +77,31 @@ export function SelectionBar({ selection, collection, items, remove }) {
         <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("tag")}>Tag</button>
         <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("label")}>Label</button>`}
       <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("export")}>Export</button>
+      <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("sheet")}>Print</button>
       ${may("write") && html`
         <button type="button" class="quiet danger" disabled=${none} onClick=${removeChosen}>Delete</button>`}
       <button type="button" class="quiet" onClick=${selection.end}>Done</button>
     </div>
-    ${open && html`
+    ${open === "sheet" && html`<${ContactSheet} items=${chosen} onPrinted=${() => setOpen(null)}/>`}
+    ${DIALOGS[open] && html`
       <${DIALOGS[open]} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}`;
+}
+
+/** The pictures with their names, which only a printer shows; it prints them once they are loaded. */
+function ContactSheet({ items, onPrinted }) {
+  const sheet = useRef(null);
+  useEffect(() => {
+    const loaded = [...sheet.current.querySelectorAll("img")].map((image) => image.decode());
+    Promise.allSettled(loaded).then(print).then(onPrinted);
+  }, []);
+  return html`
+    <ul class="sheet" ref=${sheet}>
+      ${items.map((item) => html`
+        <li key=${item.id}>
+          <${Picture} collection=${item.collection} id=${item.id} size=${512}/>
+          ${nameOf(item)}
+        </li>`)}
+    </ul>`;
 }
 
 /** Do `work` for each item, a few at a time. Resolves to the problems. */

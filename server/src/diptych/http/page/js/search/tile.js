@@ -6,6 +6,7 @@ import { html } from "../html.js";
 import { Mounted } from "../parts/thumbnail.js";
 
 const THUMBNAILS_PX = [256, 512];  // larger ones the server offers, but no tile needs
+const TAIL = 8;  // last characters of a name, which tell files from each other: a long one is cut before them
 const SPARE = 1.2;  // of a photograph that fills its tile the shorter side counts
 
 /** "82 %", or where relevance is unknown the cosine. */
@@ -48,7 +49,7 @@ export function Tile({ item, place, side, poor, selection, open }) {
         ${!poor && html`<${Match} fields=${fieldsWithWords(item)} score=${byMeaning ? score : null}/>`}
         ${!poor && judged && byMeaning && html`
           <span class="strength" style=${{ "--share": `${100 * item.relevance}%` }}></span>`}
-        <span class="caption">${name}</span>
+        <span class="caption"><span>${name.slice(0, -TAIL)}</span><span>${name.slice(-TAIL)}</span></span>
       </a>
     </li>`;
 }

@@ -1,6 +1,6 @@
-/** Reads the metrics of the server every two seconds, and makes rates of its counters. */
+/** Reads the metrics of the server every two seconds, makes rates of its counters, and draws them. */
 
-import { useEffect, useState } from "../html.js";
+import { html, useEffect, useState } from "../html.js";
 import { client, noteAway } from "../server.js";
 
 const POLL_MS = 2000;
@@ -115,4 +115,30 @@ export function useMetrics() {
     };
   }, []);
   return state;
+}
+
+const WIDTH = 240;
+const HEIGHT = 56;
+
+/** A line of the last minutes. `points`: numbers, at least one; null where nothing is known. `text` writes one. */
+export function Chart({ title, points, text }) {
+  const known = points.filter((value) => value !== null && value !== undefined);
+  const highest = Math.max(...known, 0);
+  const newest = known.at(-1);
+  const x = (i) => WIDTH - ((points.length - 1 - i) / (N_POINTS - 1)) * WIDTH;
+  const y = (value) => HEIGHT - 2 - (highest ? (value / highest) * (HEIGHT - 6) : 0);
+  const line = points
+    .map((value, i) => (value === null || value === undefined ? null : `${x(i).toFixed(1)},${y(value).toFixed(1)}`))
+    .filter(Boolean).join(" ");
+  const summary = `now ${text(newest)}, at most ${text(highest)}`;
+  return html`
+    <figure class="chart">
+      <figcaption>${title}</figcaption>
+      <strong>${text(newest)}</strong>
+      <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img"
+           aria-label="${title}: ${summary}">
+        ${line && html`<polyline points=${line} fill="none" vector-effect="non-scaling-stroke"/>`}
+      </svg>
+      <span class="status">at most ${text(highest)}</span>
+    </figure>`;
 }

@@ -2,13 +2,12 @@
 
 import { html } from "../html.js";
 import { bytes, count, duration } from "../format.js";
-import { Chart } from "../parts/chart.js";
 import { Problem } from "../parts/feedback.js";
 import { changeKey, forgetKey, hasKey, may, served } from "../server.js";
 import { useStore } from "../store.js";
 import { Jobs, useJobs } from "./jobs.js";
 import { Keys } from "./keys.js";
-import { useMetrics } from "./metrics.js";
+import { Chart, useMetrics } from "./metrics.js";
 import { Summary } from "./summary.js";
 
 const perSecond = (value) => (value < 10 ? value.toFixed(1) : count(Math.round(value)));
