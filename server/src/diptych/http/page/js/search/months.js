@@ -5,6 +5,7 @@ import { html, useEffect, useMemo, useState } from "../html.js";
 import { client } from "../server.js";
 
 const NONE = [];
+const SPARSE = 4;  // pictures of a month on average; fewer ones are headed by their years
 
 /** "2024-05", or null for a picture without a date in the field. Of a list the first value counts, as for the order. */
 function monthOf({ metadata }, field) {
@@ -31,23 +32,26 @@ function countsOf({ field, months, total, isDescending }, items, shown) {
 }
 
 /**
- * The months of the `shown` pictures of `results` as `sections` of a grid, if they are in the order of dates. Where
- * numbers come before the dates there are none.
+ * The months or years of the `shown` pictures of `results` as `sections` of a grid, if they are in the order of dates:
+ * none where numbers come before the dates.
  */
 export function useMonths(results, shown) {
   const { items, about: { dated } } = results ?? { about: NONE };
   return useMemo(() => {
     const counts = dated && shown.length ? countsOf(dated, items, shown) : NONE;
     if (!counts.length || counts[0][0] === null || counts[0][0] !== monthOf(shown[0], dated.field)) return NONE;
+    const sections = [];
     let at = 0;
     let year = null;
-    return counts.map(([month, n]) => {
+    const isSparse = counts.reduce((sum, [, n]) => sum + n, 0) < SPARSE * counts.length;
+    for (const [month, n] of counts) {
       const mark = month?.slice(0, 4);
-      const section = { at, text: month ? monthText(month) : "Without a date", mark: mark === year ? null : mark };
+      const text = !month ? "Without a date" : isSparse ? mark : monthText(month);
+      if (sections.at(-1)?.text !== text) sections.push({ at, text, mark: mark === year ? null : mark });
       at += n;
       year = mark;
-      return section;
-    });
+    }
+    return sections;
   }, [dated, items, shown]);
 }
 
