@@ -14,6 +14,7 @@ from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.files.plan_file import PlanFile
 from diptych.adapters.files.quota import Quota
+from diptych.adapters.files.unused_files import SWEPT_PREFIX
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.tuning.execution_layout import Plan
@@ -137,3 +138,50 @@ def test_backup_and_what_is_restored_of_it_are_for_their_user_alone(tmp_path: Pa
     assert readable_by_others(backup) == {}
     restore(backup, restored)
     assert readable_by_others(restored) == {}
+
+
+def path_of(data_dir: Path, sha256: str) -> Path:
+    return data_dir / "images" / sha256[:2] / sha256
+
+
+def age(path: Path) -> None:
+    """Let nobody have used the file for a while."""
+    os.utime(path, (1, 1))
+
+
+def test_shared_files_stay_while_other_servers_may_be_about_to_use_them(tmp_path: Path) -> None:
+    async def story() -> None:
+        mine, others = (ImageFiles(tmp_path, shared=True) for _ in range(2))
+        payloads = {sha256_of(payload): payload for payload in (b"one", b"two")}
+        one, two = payloads
+        await mine.put(payloads)
+        assert await mine.stored() == []  # none that may be removed
+        await mine.remove([one, two])
+        for sha256 in payloads:
+            age(path_of(tmp_path, sha256))
+        assert set(await mine.stored()) == {one, two}
+        await others.put({one: b"one"})  # an add of the same picture
+        await mine.remove([one, two])
+        assert await others.sizes([one, two]) == {one: 3}
+        assert await mine.stored() == []
+
+    asyncio.run(story())
+
+
+def test_sweep_of_shared_files_that_was_killed_is_undone(tmp_path: Path) -> None:
+    async def story() -> None:
+        files = ImageFiles(tmp_path, shared=True)
+        sha256 = sha256_of(b"one")
+        await files.put({sha256: b"one"})
+        path = path_of(tmp_path, sha256)
+        leftover = path.with_name(".tmp-1")
+        leftover.touch()
+        path.rename(path.with_name(f"{SWEPT_PREFIX}{sha256}"))
+        assert await files.stored() == [sha256]
+        assert await files.get(sha256) == b"one"
+        assert leftover.exists()  # another server may be writing it
+        age(leftover)
+        await files.stored()
+        assert not leftover.exists()
+
+    asyncio.run(story())

@@ -284,6 +284,8 @@ class CollectionInfo:
     previous_identity: str | None = None  # of the vectors that are kept for a rollback
     ref: VersionRef | None = None  # the version of these vectors, as far as it was stored
     text_fields: TextFields = None
+    change: int = 0  # the number of the last change of its rows
+    as_of: int = 0  # the last write of the database that `n_images` counts, see `Peers`
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ id, which the database has too: no other database, and no SQLite file, is taken 
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -16,19 +17,21 @@ from diptych.errors import ConfigError
 DATABASE_ID = "database-id"
 
 
-def database_id(data_dir: Path) -> str:
-    """The id of the folder, which is made once. Raises StoreError."""
-    file = data_dir / DATABASE_ID
+def database_id(folder: Path, id: str | None = None) -> str:
+    """The id of the folder, which is made once, or is the given one. Raises StoreError."""
+    file = folder / DATABASE_ID
     with file_errors_translated("the data folder"):
         if not file.exists():
-            new = file.with_name(f".tmp-{DATABASE_ID}")
+            new = file.with_name(f".tmp-{DATABASE_ID}-{token_hex(4)}")
             make_new(new)
             with new.open("wb") as opened:
-                opened.write(f"{token_hex(16)}\n".encode())
+                opened.write(f"{id or token_hex(16)}\n".encode())
                 opened.flush()
                 os.fsync(opened.fileno())
-            new.replace(file)
-            fsync_folder(data_dir)
+            with suppress(FileExistsError):  # another server was first
+                os.link(new, file)
+            new.unlink()
+            fsync_folder(folder)
         return file.read_text().strip()
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
+from diptych.adapters.files import unused_files
 from diptych.adapters.files.atomic_files import (
     TMP_PREFIX,
     QuotedFiles,
@@ -37,12 +38,16 @@ class ImageFiles:
     the disk, so that a file with its final name is whole.
     """
 
-    def __init__(self, data_dir: Path, quota: Quota | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, data_dir: Path, quota: Quota | None = None, *, read_only: bool = False, shared: bool = False
+    ) -> None:
         """Open the folders, and count all files if the quota is set. Blocking. Raises StoreError.
 
-        With `read_only` the folders are not made, and nothing may be put or removed.
+        With `read_only` the folders are not made, and nothing may be put or removed. `shared`: other servers
+        use them too, so that only files without a use for a while are removed, see `unused_files`.
         """
         quota = quota or Quota()
+        self._shared = shared
         self._read_only = read_only
         self._files = QuotedFiles(quota)
         self._images = data_dir / "images"
@@ -100,7 +105,8 @@ class ImageFiles:
         await asyncio.get_running_loop().run_in_executor(self._pool, self._files.write, path, thumbnail)
 
     async def stored(self) -> list[str]:
-        """The sha256 of all images that have a file or a thumbnail.
+        """The sha256 of all images that have a file or a thumbnail, of shared files those without a use for a
+        while.
 
         Removes leftovers of interrupted writes.
         """
@@ -128,6 +134,8 @@ class ImageFiles:
         paths = {sha256: _path(self._images, sha256) for sha256 in payloads}
         with file_errors():
             there = [one for one, path in paths.items() if size_of(path) == len(payloads[one])]
+            if self._shared:  # before they are read: from now on they stay
+                there = [one for one in there if unused_files.note_use(paths[one])]
         whole = self._each(lambda one: has_sha256(paths[one], one), there)
         to_write = {paths[one]: payload for one, payload in payloads.items() if not whole.get(one)}
         self._files.write_durably(to_write, self._each)
@@ -165,7 +173,11 @@ class ImageFiles:
         with file_errors():
             found: set[str] = set()
             for path in self._paths():
-                if path.name.startswith(TMP_PREFIX):
+                if path.name.startswith(unused_files.SWEPT_PREFIX):
+                    found.add(unused_files.put_back(path).name)
+                elif self._shared and not unused_files.is_unused(path):
+                    continue
+                elif path.name.startswith(TMP_PREFIX):
                     self._files.remove(path)
                 else:
                     found.add(path.name.partition("-")[0])
@@ -181,7 +193,13 @@ class ImageFiles:
     def _remove(self, sha256s: Sequence[str]) -> None:
         with self._opened.required(), file_errors():
             for sha256 in sha256s:
-                self._files.remove(_path(self._images, sha256))
+                path = _path(self._images, sha256)
+                if self._shared and path.exists():
+                    swept = unused_files.take_unused(path)
+                    if swept is None:
+                        continue
+                    path = swept
+                self._files.remove(path)
                 for path in _path(self._thumbnails, sha256).parent.glob(f"{sha256}-*"):
                     self._files.remove(path)
 

@@ -14,8 +14,11 @@ from diptych.adapters.sql.connection import Dialect
 from diptych.adapters.sql.rows import ONE_OF
 from diptych.errors import ConfigError
 
-# A killed server's statement ends within a second, and a network that is gone is noticed.
-_OPTIONS = "-c client_connection_check_interval=1s -c lock_timeout=10s"
+# A killed server's statement ends within a second, and a network that is gone is noticed, on both sides.
+_OPTIONS = (
+    "-c client_connection_check_interval=1s -c lock_timeout=10s"
+    " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+)
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -68,6 +71,7 @@ class PostgresConnection:
         self.tables = set[str]()  # of vectors, which are known to exist
         # By table and key, what `vector_tables.flush` writes at once: each row would wait for its answer.
         self.vectors = dict[str, dict[int, tuple[int, bytes, int, int]]]()
+        self.changes = dict[tuple[int, str, int], list[int]]()  # see `writes.note`
         raw.add_notice_handler(self._on_notice)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> psycopg.Cursor[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.adapters.postgres import vector_tables, words
+from diptych.adapters.postgres import servers, vector_tables, words, writes
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.postgres.filters import condition_of, holds, is_plain
 from diptych.adapters.sql.connection import MATCH, Many, Matches, Stopped, Writing
@@ -23,6 +23,7 @@ from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.metadata.ordering import OrderBy, Scalar, SortKey, month_of, sort_key
 from diptych.core.collections.metadata.words import WordQuery
 from diptych.core.types import Embedding, Keys, Metadata
+from diptych.errors import Conflict
 
 _AT_ONCE = 2_000  # rows that Python looks at
 
@@ -115,13 +116,23 @@ class PostgresDialect:
         statement, parameters = words.statement_of(c, query)
         return np.fromiter(db.raw.execute(statement, parameters), MATCH)
 
-    def put_embedding(self, db: PostgresConnection, key: int, embedding: Embedding, writing: Writing) -> None:
+    def put_embedding(
+        self,
+        db: PostgresConnection,
+        key: int,
+        embedding: Embedding,
+        writing: Writing,
+        *,
+        is_new: bool = False,
+    ) -> None:
         """Add the embedding of one row, or replace it."""
         vector_tables.put(db, key, embedding, writing)
+        writes.note(db, writing.c, "added" if is_new else "embedded", [key], writing.identity)
 
     def delete_embeddings(self, db: PostgresConnection, c: int, keys: Sequence[int]) -> None:
         """Delete the embeddings of rows, of all identities."""
         vector_tables.delete(db, c, keys)
+        writes.note(db, c, "removed", keys)
 
     def clear_collection(self, db: PostgresConnection, c: int) -> None:
         """Drop the vectors and words of a dropped collection."""
@@ -134,6 +145,19 @@ class PostgresDialect:
         """Drop the tables that a collection has of its own."""
         vectors = vector_tables.of_collection(db, c).values()
         vector_tables.drop(db, {f"words_{c}", *vectors, *vector_tables.of_no_collection(db)})
+
+    def begin_switch(self, db: PostgresConnection) -> None:
+        """Raise the generation, so that a server that did not live meanwhile notices the switch.
+
+        Raises Conflict while other servers are alive.
+        """
+        if others := servers.others(db):
+            raise Conflict(servers.stop_first(others))
+        db.execute("UPDATE last_write SET generation = generation + 1")
+
+    def last_write(self, db: PostgresConnection) -> int:
+        """The number of the last write of all servers."""
+        return writes.last_write(db).number
 
 
 def _nested(order_by: OrderBy, text: str | None) -> Metadata:

@@ -3,10 +3,10 @@
 import re
 from itertools import chain
 
-from diptych.adapters.postgres import vector_tables
+from diptych.adapters.postgres import servers, vector_tables, writes
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.sqlite.schema import CONVERSIONS, OLDEST, SCHEMA, VERSION
-from diptych.errors import ConfigError, CorruptStore, StoreError
+from diptych.errors import ConfigError, CorruptStore, DataDirLocked, StoreError
 
 OLDEST_SERVER = 160_000  # whose `pg_input_is_valid` says what JSONB can hold
 _TYPES = (
@@ -25,8 +25,14 @@ _OWN = (
     """ALTER TABLE images ADD COLUMN fields JSONB GENERATED ALWAYS AS (diptych_fields(metadata)) STORED""",
     "CREATE INDEX images_by_fields ON images USING gin (fields jsonb_path_ops)",
     "CREATE INDEX images_without_fields ON images (collection) WHERE fields IS NULL",
-    # One row. `folder`: the one with the originals; `server`, `id`: of the last transaction that wrote.
-    "CREATE TABLE last_write (folder TEXT NOT NULL, server TEXT NOT NULL, id TEXT NOT NULL)",
+    *writes.TABLES,
+)
+# Databases that one server alone could use.
+_BEFORE_WRITES = (
+    "CREATE TEMPORARY TABLE former ON COMMIT DROP AS SELECT folder FROM last_write",
+    "DROP TABLE last_write",
+    *writes.TABLES,
+    "INSERT INTO last_write (folder, number, id, generation) SELECT folder, 0, '', 0 FROM former",
 )
 
 
@@ -56,8 +62,9 @@ def prepare(db: PostgresConnection, folder: str, *, is_used: bool) -> None:
 
     `folder`: the id of the data folder; `is_used`: it has files that a database must know of. Raises
     ConfigError for a database of another folder; StoreError for a newer schema; CorruptStore for an empty
-    database of a folder that was used.
+    database of a folder that was used; DataDirLocked if other servers use tables that have to be converted.
     """
+    servers.lock_schema(db)
     version = _version(db)
     if version > VERSION:
         raise StoreError(f"the database has schema {version}, this version knows up to {VERSION}")
@@ -68,8 +75,8 @@ def prepare(db: PostgresConnection, folder: str, *, is_used: bool) -> None:
                 "restore the database, or take an empty folder"
             )
         _create(db, folder)
-    for statement in chain.from_iterable(CONVERSIONS[version - OLDEST :] if version else ()):
-        db.execute(translated(statement))
+    else:
+        _convert(db, version)
     if version < VERSION:
         db.execute("INSERT INTO schema_version VALUES (?, now()::text)", (VERSION,))
     (found,) = db.execute("SELECT folder FROM last_write").fetchone() or ("",)
@@ -82,6 +89,16 @@ def prepare(db: PostgresConnection, folder: str, *, is_used: bool) -> None:
     vector_tables.drop(db, vector_tables.of_no_collection(db))
 
 
+def _convert(db: PostgresConnection, version: int) -> None:
+    (has_writes,) = db.execute("SELECT to_regclass('writes') IS NOT NULL").fetchone() or (False,)
+    if (others := servers.others(db)) and (version < VERSION or not has_writes):
+        raise DataDirLocked(f"the database has to be converted, and {servers.stop_first(others)}")
+    for statement in () if has_writes else _BEFORE_WRITES:
+        db.execute(statement)
+    for statement in chain.from_iterable(CONVERSIONS[version - OLDEST :]):
+        db.execute(translated(statement))
+
+
 def _create(db: PostgresConnection, folder: str) -> None:
     db.execute("CREATE TABLE schema_version (version BIGINT PRIMARY KEY, applied_at TEXT NOT NULL)")
     for statement in SCHEMA:
@@ -89,7 +106,7 @@ def _create(db: PostgresConnection, folder: str) -> None:
             db.execute(translated(statement))
     for statement in _OWN:
         db.execute(statement)
-    db.execute("INSERT INTO last_write (folder, server, id) VALUES (?, '', '')", (folder,))
+    db.execute("INSERT INTO last_write (folder, number, id, generation) VALUES (?, 0, '', 0)", (folder,))
 
 
 def translated(statement: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.database_id import database_id
+from diptych.adapters.postgres.peers import PostgresPeers
 from diptych.adapters.postgres.threads import PostgresThreads
 from diptych.adapters.postgres.vector_rows import PostgresVectorRows
 from diptych.adapters.sqlite.catalogue import SqliteCatalogue
@@ -12,24 +13,38 @@ from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.row_reader import SqliteRows
 from diptych.adapters.sqlite.row_writer import SqliteRowWriter
 from diptych.adapters.sqlite.word_rows import SqliteWords
+from diptych.errors import ConfigError
 
 
 class PostgresStore:
     """Satisfies `core.collections.stored.ports.Records`. Holds the locks of the data folder and the database.
 
-    The data folder has the originals, and names the database by an id.
+    The folder of the originals names the database by an id, and so does the data folder.
     """
 
     def __init__(
-        self, url: str, data_dir: Path, lock: DataLock | None = None, *, is_used: bool = False
+        self,
+        url: str,
+        data_dir: Path,
+        lock: DataLock | None = None,
+        *,
+        is_used: bool = False,
+        originals: Path | None = None,
     ) -> None:
-        """Open the store, blocking. `is_used`: the data folder has files that a database must know of.
+        """Open the store, blocking. `is_used`: the originals' folder has files that a database must know of.
 
-        Raises DataDirLocked naming the holder, StoreUnavailable, StoreError, CorruptStore, ConfigError.
+        `originals`: that folder, which other servers of the database share; None: the data folder. Raises
+        DataDirLocked naming the holder, StoreUnavailable, StoreError, CorruptStore, ConfigError.
         """
         self._lock = lock or DataLock(data_dir)
         try:
-            self._threads = PostgresThreads(url, database_id(data_dir), is_used=is_used)
+            id = database_id(originals or data_dir)
+            if database_id(data_dir, id) != id:
+                raise ConfigError(
+                    f"data folder {data_dir} belongs to another database than the folder {originals}: "
+                    "take an empty data folder"
+                )
+            self._threads = PostgresThreads(url, id, is_used=is_used, shared=originals is not None)
         except BaseException:
             self._lock.close()
             raise
@@ -39,6 +54,7 @@ class PostgresStore:
         self.words = SqliteWords(self._threads, filters)
         self.writer = SqliteRowWriter(self._threads, filters.clear)
         self.vectors = PostgresVectorRows(self._threads)
+        self.peers = PostgresPeers(self._threads, filters)
 
     @property
     def threads(self) -> PostgresThreads:

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from secrets import token_hex
 from socket import gethostname
 
 import psycopg
 
-from diptych.adapters.postgres import vector_tables
+from diptych.adapters.postgres import servers, vector_tables, writes
 from diptych.adapters.postgres.connection import PostgresConnection, connect, described
 from diptych.adapters.postgres.dialect import PostgresDialect
 from diptych.adapters.postgres.errors import (
@@ -24,25 +25,19 @@ from diptych.adapters.postgres.errors import (
 )
 from diptych.adapters.postgres.retries import PAUSE_S, Outage, Retries
 from diptych.adapters.postgres.schema import prepare, require_usable
+from diptych.adapters.postgres.writes import LastWrite
 from diptych.adapters.sql.connection import AnyStep, Result, Work
 from diptych.errors import DataDirLocked, StoreReadOnly, StoreUnavailable
 from diptych.failpoints import around
 
 N_READERS = 4
 LOCK_WAIT_S = 5.0  # the connection of a killed server may live that long
-_LOCK = "SELECT pg_try_advisory_lock(hashtext('diptych'), hashtext(current_schema()))"
 _LOST = (
     "the database has lost writes that were acknowledged, as a standby that lagged: "
     "restart the server to go on with what is left"
 )
 _TAKEN = "another server has used the database meanwhile: restart this one"
-_HOLDER = (
-    "SELECT application_name, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
-    " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE locktype = 'advisory' AND granted"
-    " AND a.datname = current_database() AND l.database = a.datid"
-    " AND classid::bigint = hashtext('diptych')::bigint & 4294967295"
-    " AND objid::bigint = hashtext(current_schema())::bigint & 4294967295"
-)
+_SWITCHED = "another server has changed meanwhile what versions serve: restart this one"
 _BYTES = (
     "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
     " WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
@@ -54,23 +49,25 @@ class PostgresThreads:
 
     The connection that writes also holds the lock of the database, so that a server which lost the lock
     cannot write. Work is a function of the database, and may run more than once. Every transaction that
-    writes leaves its id in the table `last_write`: the next one sees whether a COMMIT without an answer took
-    place, whether another server has written, and whether the database has lost what was acknowledged.
+    writes is numbered and leaves its id (see `writes`): the next one sees whether a COMMIT without an answer
+    took place, whether another server has written, and whether the database has lost what was acknowledged.
     """
 
-    def __init__(self, url: str, folder: str, *, is_used: bool = False) -> None:
+    def __init__(self, url: str, folder: str, *, is_used: bool = False, shared: bool = False) -> None:
         """Connect, take the lock, and make or convert the tables, blocking.
 
-        `folder`, `is_used`: see `prepare`. Raises DataDirLocked naming the holder, StoreUnavailable,
-        StoreError, ConfigError, CorruptStore.
+        `folder`, `is_used`: see `prepare`. `shared`: other servers may use the database, too. Raises
+        DataDirLocked naming the holder, StoreUnavailable, StoreError, ConfigError, CorruptStore.
         """
-        self._url, self._server = url, token_hex(16)
+        self._url, self.server, self.is_shared = url, token_hex(16), shared
         self._outage = Outage(described(url))
         self._application_name = f"diptych {gethostname()[:30]} {os.getpid()}"
         self._dialect = PostgresDialect()
         self._connections = set[PostgresConnection]()
         self._local = threading.local()
-        self._last_id = self._next_id = ""  # of the last COMMIT, and of the transaction that may follow
+        self.known = LastWrite()  # by any server, as far as this one knows all writes
+        self._next = LastWrite()  # the one that may follow, until its COMMIT has an answer
+        self.pid = 0  # of the connection that writes
         self._is_closing, self._is_refusing = False, False
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
@@ -121,6 +118,18 @@ class PostgresThreads:
         """
         self._readers.submit(self._require_writable).result()
 
+    def know(self, last: LastWrite) -> None:
+        """Note that this server knows all writes up to one, whoever made them."""
+        if last.number > self.known.number:
+            self.known = last
+
+    def live(self) -> None:
+        """Hold the lock of the database, also after the connection was lost. Blocking.
+
+        Raises StoreUnavailable, DataDirLocked.
+        """
+        self._writer.submit(self._live).result()
+
     def n_bytes(self) -> int:
         """The bytes of the tables with their indexes. Blocking."""
         return int(self.read_now(lambda db: db.execute(_BYTES).fetchone()[0]))
@@ -133,15 +142,34 @@ class PostgresThreads:
         for db in self._connections:
             db.raw.close()
 
+    def last_write(self, db: PostgresConnection) -> LastWrite:
+        """The last write of all servers, in a transaction that reads. Raises StoreUnavailable if the database
+        is another one than this server knows: what it holds in memory would be wrong.
+        """
+        known = self.known, self._next
+        last = writes.last_write(db)
+        if last not in known and known == (self.known, self._next):  # no own write has ended meanwhile
+            self._require_known(db, last)
+        return last
+
     def _require_writable(self) -> None:
-        query = "SELECT server, id, pg_is_in_recovery() FROM last_write"
-        known = self._last_id, self._next_id
-        server, id, is_standby = self._query(lambda db: db.execute(query).fetchone(), waits=False)
-        self._require_own(server)
-        if id not in known and known == (self._last_id, self._next_id):  # no write has ended meanwhile
-            raise self._refusal(_LOST)
-        if is_standby:
+        def work(db: PostgresConnection) -> bool:
+            self.last_write(db)
+            return db.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+
+        if self._query(work, waits=False):
             raise StoreReadOnly("the database takes no writes, as a standby does")
+
+    def _require_known(self, db: PostgresConnection, last: LastWrite) -> None:
+        """Raise StoreUnavailable unless the database has all that this server knows, and it alone has written
+        what other servers may not.
+        """
+        if writes.has_lost(db, self.known, last):
+            raise self._refusal(_LOST)
+        if last.number != self.known.number and not self.is_shared:
+            raise self._refusal(_TAKEN)
+        if last.generation not in {self.known.generation, self._next.generation}:
+            raise self._refusal(_SWITCHED)
 
     def _begin(self, folder: str, *, is_used: bool) -> None:
         """Take the database over. Runs in the thread of the writer."""
@@ -156,28 +184,39 @@ class PostgresThreads:
             self._lock(db)
             with postgres_errors_translated(), db.raw.transaction():
                 prepare(db, folder, is_used=is_used)
-                db.execute("UPDATE last_write SET server = ?, id = ?", (self._server, self._last_id))
+                self.known = writes.last_write(db)
         except BaseException:
             self._forget(db)
             raise
         self._local.db = db
+
+    def _live(self) -> None:
+        retries = Retries(self._outage, waits=False)
+        while True:
+            db: PostgresConnection | None = None
+            try:
+                db = self._connection(is_writer=True)
+                db.execute("SELECT 1")
+                return
+            except psycopg.Error as error:
+                self._leave(db, error, retries)
 
     def _transact(self, work: Work[Result], step: AnyStep) -> Result:
         id, in_doubt, retries = token_hex(16), list[Result](), Retries(self._outage)
         while True:
             db: PostgresConnection | None = None
             try:
-                db = self._connection(writes=True)
+                db = self._connection(is_writer=True)
                 db.execute("BEGIN")
-                if not self._is_committed(db, id, in_doubt=bool(in_doubt)):
+                last = writes.last_write(db, locked=True)  # waits for a COMMIT that still runs
+                number = writes.number_of(db, id, self.known.number) if in_doubt else None
+                if number is None:
                     in_doubt.clear()
-                    result = work(db)
-                    vector_tables.flush(db)
-                self._next_id = id
-                db.execute("UPDATE last_write SET id = ?", (id,))
+                    result, number = self._work(db, work, id, last), last.number + 1
+                self._next = LastWrite(number, id, writes.touch(db))
                 in_doubt[:] = [result]
                 self._commit(db, step)
-                self._last_id = id
+                self._note(self._next)
                 self._outage.end()
                 return result
             except psycopg.Error as error:
@@ -189,21 +228,21 @@ class PostgresThreads:
                 self._roll_back(db)
                 raise
 
-    def _is_committed(self, db: PostgresConnection, id: str, *, in_doubt: bool) -> bool:
-        """Whether the transaction of this id, whose COMMIT had no answer, took place.
+    def _work(self, db: PostgresConnection, work: Work[Result], id: str, last: LastWrite) -> Result:
+        """Do the work of a transaction, and number it."""
+        self._next = self.known
+        self._require_known(db, last)
+        result = work(db)
+        vector_tables.flush(db)
+        if not self.is_shared:
+            db.changes.clear()  # nobody reads them
+        writes.flush(db, last.number + 1, id, self.server)
+        return result
 
-        Waits for it if it still runs: it has locked the row. A synchronous standby may lack what took place:
-        the caller commits once more, which waits for all that was written before. Raises StoreUnavailable if
-        the database is another one than this server knows: what it holds in memory would be wrong.
-        """
-        found = db.execute("SELECT id, server FROM last_write FOR UPDATE").fetchone()
-        last_id, server = found or ("", "")
-        self._require_own(server)
-        if in_doubt and last_id == id:
-            return True
-        if last_id != self._last_id:
-            raise self._refusal(_LOST)
-        return False
+    def _note(self, own: LastWrite) -> None:
+        """Know an own write, unless others have written before it: then it is among the next news."""
+        is_next = own.number == self.known.number + 1
+        self.known = own if is_next else replace(self.known, generation=own.generation)
 
     def _commit(self, db: PostgresConnection, step: AnyStep) -> None:
         """Commit. Raises NotReplicated if the wait for a synchronous standby was cancelled."""
@@ -221,7 +260,7 @@ class PostgresThreads:
         while True:
             db: PostgresConnection | None = None
             try:
-                db = self._connection(writes=False)
+                db = self._connection(is_writer=False)
                 db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 result = work(db)
                 db.execute("ROLLBACK")
@@ -233,15 +272,16 @@ class PostgresThreads:
                 self._roll_back(db)
                 raise
 
-    def _connection(self, *, writes: bool) -> PostgresConnection:
+    def _connection(self, *, is_writer: bool) -> PostgresConnection:
         """The connection of this thread; another one if that is gone."""
         db: PostgresConnection | None = getattr(self._local, "db", None)
         if db is None:
             db = self._open()
             try:
-                if writes:
-                    (server,) = db.execute("SELECT server FROM last_write").fetchone() or ("",)
-                    self._require_own(server)
+                if is_writer:
+                    last = writes.last_write(db)
+                    if last != self._next:  # an own COMMIT, which had no answer
+                        self._require_known(db, last)
                     self._lock(db)
             except BaseException:
                 self._forget(db)
@@ -257,14 +297,15 @@ class PostgresThreads:
     def _lock(self, db: PostgresConnection) -> None:
         """Take the lock of the database. Raises DataDirLocked naming the holder."""
         until = time.monotonic() + LOCK_WAIT_S
-        while not (db.execute(_LOCK).fetchone() or (False,))[0]:
+        while not servers.lock(db, shared=self.is_shared):
             if time.monotonic() > until:
-                holder = db.execute(_HOLDER).fetchone() or ("unknown", "unknown")
                 raise DataDirLocked(
                     f"the database {described(self._url)} is in use by another server "
-                    f"({holder[0]}, since {holder[1]} UTC): one server at a time can use it"
+                    f"({'; '.join(servers.others(db)) or 'unknown'}): several servers can use it if all of "
+                    "them have the same DIPTYCH_ORIGINALS"
                 )
             time.sleep(PAUSE_S)
+        self.pid = db.raw.info.backend_pid
 
     def _leave(
         self, db: PostgresConnection | None, error: psycopg.Error, retries: Retries, *, in_doubt: bool = False
@@ -281,6 +322,7 @@ class PostgresThreads:
             return
         db.tables.clear()  # those that it made are gone
         db.vectors.clear()
+        db.changes.clear()
         with suppress(psycopg.Error):
             db.execute("ROLLBACK")
         if db.raw.closed or db.raw.broken:
@@ -290,11 +332,6 @@ class PostgresThreads:
     def _forget(self, db: PostgresConnection) -> None:
         db.raw.close()
         self._connections.discard(db)
-
-    def _require_own(self, server: str) -> None:
-        """Raise StoreUnavailable if another server has taken the database over."""
-        if server != self._server:
-            raise self._refusal(_TAKEN)
 
     def _refusal(self, reason: str) -> StoreUnavailable:
         """The error of a database that this process cannot use any more; the log has it once."""

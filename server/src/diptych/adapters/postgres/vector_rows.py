@@ -96,7 +96,7 @@ class PostgresVectorRows:
             there = {key for (key,) in db.execute(query, (Many(keys), c))}
             for key, row in zip(keys, rows, strict=True):
                 if key in there:
-                    vector_tables.put(db, key, row, writing)
+                    db.dialect.put_embedding(db, key, row, writing)
             return WrittenVectors([key for key in keys if key in there], writing.change)
 
         return await self._threads.write(work, step="embed_commit")

@@ -97,8 +97,10 @@ class Dialect(Protocol):
         """The rows of a collection whose words match; none once stopped."""
         ...
 
-    def put_embedding(self, db: Any, key: int, embedding: Embedding, writing: Writing) -> None:
-        """Add the embedding of one row, or replace it."""
+    def put_embedding(
+        self, db: Any, key: int, embedding: Embedding, writing: Writing, *, is_new: bool = False
+    ) -> None:
+        """Add the embedding of one row, or replace it. `is_new`: the row is added with it."""
         ...
 
     def delete_embeddings(self, db: Any, c: int, keys: Sequence[int]) -> None:
@@ -111,6 +113,14 @@ class Dialect(Protocol):
 
     def drop_tables(self, db: Any, c: int) -> None:
         """Drop the tables that a collection has of its own."""
+        ...
+
+    def begin_switch(self, db: Any) -> None:
+        """Prepare to serve or move to other versions. Raises Conflict while other servers are alive."""
+        ...
+
+    def last_write(self, db: Any) -> int:
+        """The number of the last write of all servers; 0 where there is one server."""
         ...
 
 

@@ -65,7 +65,15 @@ class SqliteDialect:
             return np.fromiter(db.execute(statement, (_match_of(query),)), MATCH)
         return np.empty(0, MATCH)
 
-    def put_embedding(self, db: sqlite3.Connection, key: int, embedding: Embedding, writing: Writing) -> None:
+    def put_embedding(
+        self,
+        db: sqlite3.Connection,
+        key: int,
+        embedding: Embedding,
+        writing: Writing,
+        *,
+        is_new: bool = False,
+    ) -> None:
         """Add the embedding of one row, or replace it."""
         blob = np.asarray(embedding, dtype=FLOAT).tobytes()
         db.execute(
@@ -85,6 +93,13 @@ class SqliteDialect:
     def drop_tables(self, db: sqlite3.Connection, c: int) -> None:
         """Drop the table of words."""
         db.execute(f"DROP TABLE IF EXISTS words_{c}")
+
+    def begin_switch(self, db: sqlite3.Connection) -> None:
+        """Nothing: there is one server."""
+
+    def last_write(self, db: sqlite3.Connection) -> int:
+        """Nothing to number: there is one server."""
+        return 0
 
 
 class SqliteConnection(sqlite3.Connection):

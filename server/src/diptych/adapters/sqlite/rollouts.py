@@ -40,7 +40,8 @@ class SqliteRollouts:
         self, served: ServedVersions | None, moves: Mapping[int, CollectionMove], rollout: Rollout
     ) -> None:
         """Set what serves (None keeps it), move collections, by number, and store the rollout that did it, in
-        one transaction. Raises NotFound for a collection, and changes nothing then.
+        one transaction. Raises NotFound for a collection, Conflict while other servers are alive, and changes
+        nothing then.
         """
 
         def work(db: Connection) -> None:
@@ -104,6 +105,11 @@ def _columns(target: Target) -> tuple[str, int, str, str, str]:
 
 
 def _set_served(db: Connection, served: ServedVersions) -> None:
+    before = _served(db)
+    if before == served:
+        return
+    if before is not None:
+        db.dialect.begin_switch(db)
     targets = {"active": served.active, "previous": served.previous}
     rows = [(role, *_columns(one), served.wanted) for role, one in targets.items() if one is not None]
     db.execute("DELETE FROM serving WHERE role IN ('active', 'previous')")

@@ -86,11 +86,11 @@ class SqliteRowWriter:
         return await self._threads.write(work, then=self._on_change)
 
     async def delete(self, c: int, keys: Sequence[int]) -> Removed:
-        """Delete existing rows by their keys."""
+        """Delete rows by their keys. Those that another server has deleted meanwhile are passed over."""
 
         def work(db: Connection) -> Removed:
             change = begin_change(db, c)
-            return Removed(tuple(keys), delete_images(db, c, keys), change)
+            return delete_images(db, c, keys, change)
 
         return await self._threads.write(work, makes_room=True, then=self._on_change)
 
@@ -114,14 +114,15 @@ class SqliteRowWriter:
         await self._threads.write(work, then=self._on_change if found else lambda: None)
 
 
-def delete_images(db: Connection, c: int, keys: Sequence[int]) -> tuple[str, ...]:
-    """Delete rows of the collection with their embeddings; return the files that no other row uses."""
-    chosen = (Many(keys), c)
-    sha256s = _sha256s(db, f"key {ONE_OF} AND +collection = ?", chosen)
-    db.execute(f"DELETE FROM images WHERE key {ONE_OF} AND +collection = ?", chosen)
-    db.dialect.delete_embeddings(db, c, keys)
-    text_index(db, c).remove(db, keys)
-    return tuple(sorted(_unused_files(db, sha256s)))
+def delete_images(db: Connection, c: int, keys: Sequence[int], change: int = 0) -> Removed:
+    """Delete those rows of the collection that exist, with their embeddings."""
+    chosen = f"FROM images WHERE key {ONE_OF} AND +collection = ?"
+    found = dict(db.execute(f"SELECT key, sha256 {chosen}", (Many(keys), c)).fetchall())
+    there = [key for key in keys if key in found]
+    db.execute(f"DELETE {chosen}", (Many(there), c))
+    db.dialect.delete_embeddings(db, c, there)
+    text_index(db, c).remove(db, there)
+    return Removed(tuple(there), tuple(sorted(_unused_files(db, found.values()))), change)
 
 
 def _put_rows(
@@ -210,7 +211,7 @@ def _insert(db: Connection, row: NewRow, writing: RowWriting) -> int:
     values = (row.id, writing.c, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
     values += (text, created_at, int(row.kept), checksum, row.picture_hash, writing.change)  # type: ignore[assignment]
     (key,) = db.execute(INSERT, values).fetchone()
-    db.dialect.put_embedding(db, key, row.embedding, writing)
+    db.dialect.put_embedding(db, key, row.embedding, writing, is_new=True)
     writing.words.add(key, row.id, metadata)
     return int(key)
 

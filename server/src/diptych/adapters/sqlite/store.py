@@ -12,6 +12,7 @@ from diptych.adapters.sqlite.row_writer import SqliteRowWriter
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.adapters.sqlite.vector_rows import SqliteVectorRows
 from diptych.adapters.sqlite.word_rows import SqliteWords
+from diptych.core.collections.stored.peers import NoPeers
 
 DATABASE = "diptych.sqlite3"
 
@@ -52,6 +53,7 @@ class SqliteStore:
         self.words = SqliteWords(self._threads, filters)
         self.writer = SqliteRowWriter(self._threads, filters.clear)
         self.vectors = SqliteVectorRows(self._threads)
+        self.peers = NoPeers()
 
     @property
     def threads(self) -> SqliteThreads:

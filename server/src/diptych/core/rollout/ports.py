@@ -23,7 +23,7 @@ class RolloutStore(Protocol):
 
         A collection that gets another identity remembers the one that it had before. Vectors of other
         identities than these two are deleted later, by `VectorRows.forget`. Raises NotFound for a collection,
-        and changes nothing then.
+        Conflict while other servers are alive, and changes nothing then.
         """
         ...
 

@@ -20,6 +20,7 @@ from diptych.core.collections.metadata.facets import FieldSummary, Months
 from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.metadata.ordering import OrderBy, Place
 from diptych.core.collections.metadata.words import WordQuery
+from diptych.core.collections.stored.peers import Peers
 from diptych.core.job import JobNote
 from diptych.core.types import (
     CollectionInfo,
@@ -93,7 +94,10 @@ class ImageStore(Protocol):
         ...
 
     async def stored(self) -> list[str]:
-        """The sha256 of all files and thumbnails; also removes leftovers of interrupted writes."""
+        """The sha256 of all files and thumbnails that may be removed if no row uses them.
+
+        Also removes leftovers of interrupted writes.
+        """
         ...
 
     async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
@@ -101,7 +105,9 @@ class ImageStore(Protocol):
         ...
 
     async def remove(self, sha256s: Sequence[str]) -> None:
-        """Delete the files and all their thumbnails; missing ones are fine."""
+        """Delete the files and all their thumbnails; missing ones are fine. Files that other servers may be
+        about to use stay.
+        """
         ...
 
 
@@ -417,3 +423,6 @@ class Records(Database, Protocol):
 
     @property
     def vectors(self) -> VectorRows: ...  # noqa: D102
+
+    @property
+    def peers(self) -> Peers: ...  # noqa: D102

@@ -1,0 +1,56 @@
+"""The servers that use a database: the session of each that writes holds a lock as long as it lives.
+
+A server alone takes the lock for itself. Servers with common originals share it.
+"""
+
+from collections.abc import Sequence
+
+from diptych.adapters.postgres.connection import PostgresConnection
+
+_KEY = "hashtext('diptych'), hashtext(current_schema())"
+_HOLDERS = (
+    " FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) WHERE locktype = 'advisory' AND granted"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND classid::bigint = hashtext('diptych')::bigint & 4294967295"
+    " AND objid::bigint = hashtext(current_schema())::bigint & 4294967295 AND objsubid = 2"
+)
+_IN_ORDER = " ORDER BY backend_start NULLS LAST, pid"
+_STARTED = "to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+_NAME = f"coalesce(application_name, 'unknown') || coalesce(', since ' || {_STARTED} || ' UTC', '')"
+
+
+def lock(db: PostgresConnection, *, shared: bool) -> bool:
+    """Take the lock for this session, alone or with others that share it; False if others are in the way."""
+    function = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    (is_taken,) = db.execute(f"SELECT {function}({_KEY})").fetchone() or (False,)
+    return bool(is_taken)
+
+
+def lock_schema(db: PostgresConnection) -> None:
+    """Wait until no other server makes or converts the tables, for the running transaction."""
+    db.execute("SELECT pg_advisory_xact_lock(hashtext('diptych schema'), hashtext(current_schema()))")
+
+
+def others(db: PostgresConnection) -> list[str]:
+    """The names of the other sessions that hold the lock, for the session that writes."""
+    return others_of(db, db.raw.info.backend_pid)
+
+
+def others_of(db: PostgresConnection, pid: int) -> list[str]:
+    """The names of the sessions that hold the lock, but for one; the oldest first."""
+    query = f"SELECT {_NAME}{_HOLDERS} AND l.pid <> ?{_IN_ORDER}"
+    return [str(name) for (name,) in db.execute(query, (pid,))]
+
+
+def is_oldest(db: PostgresConnection, pid: int) -> bool:
+    """Whether a session is the oldest of those that hold the lock."""
+    first = db.execute(f"SELECT pid{_HOLDERS}{_IN_ORDER} LIMIT 1").fetchone()
+    return first is not None and first[0] == pid
+
+
+def stop_first(others: Sequence[str]) -> str:
+    """What to do before one server can change what all of them use."""
+    return (
+        f"other servers use the database ({'; '.join(others)}): stop them first, and start them again when "
+        "this one has done it"
+    )

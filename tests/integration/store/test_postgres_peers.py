@@ -1,0 +1,233 @@
+"""Stores of several servers in one PostgreSQL database: what each learns of the writes of the others."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from diptych.adapters.postgres import threads, writes
+from diptych.adapters.postgres.store import PostgresStore
+from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.core.collections.metadata.filters import Eq
+from diptych.core.collections.stored.peers import News
+from diptych.core.rollout.types import Rollout, ServedVersions
+from diptych.core.types import Target
+from diptych.errors import ConfigError, Conflict, DataDirLocked, StoreUnavailable
+from integration.store_contract import REF, row
+from support.postgres import Cluster
+
+TARGET = Target(REF, "fp32", "exact")
+END_WRITER = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND pid = {}"
+)
+
+Story = Callable[[PostgresStore, PostgresStore], Awaitable[None]]
+Run = Callable[[Story], None]
+
+
+@pytest.fixture
+def url(postgres_cluster: Cluster) -> str:
+    return postgres_cluster.url()
+
+
+@pytest.fixture
+def run(url: str, tmp_path: Path) -> Run:
+    def run_story(story: Story) -> None:
+        async def whole() -> None:
+            one, other = (opened(url, tmp_path, name) for name in ("one", "other"))
+            try:
+                await story(one, other)
+            finally:
+                await one.close()
+                await other.close()
+
+        asyncio.run(whole())
+
+    return run_story
+
+
+def opened(url: str, folder: Path, name: str) -> PostgresStore:
+    (folder / "originals").mkdir(exist_ok=True)
+    return PostgresStore(url, folder / name, originals=folder / "originals")
+
+
+async def created(store: PostgresStore) -> int:
+    return (await store.catalogue.create("c", "original", "i", REF)).number
+
+
+async def add(store: PostgresStore, c: int, *ids: str, replace: bool = False) -> list[int]:
+    written = await store.writer.put(c, list(map(row, ids)), identity="i", replace=replace)
+    return [one.key for one in written.results]
+
+
+async def taken(store: PostgresStore) -> News:
+    assert not await store.peers.is_current()
+    news = await store.peers.news()
+    store.peers.take(news)
+    assert await store.peers.is_current()
+    return news
+
+
+def test_writes_of_others_are_news_once_and_own_ones_never(run: Run) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        c = await created(one)
+        a, b = await add(one, c, "a", "b")
+        assert await one.peers.is_current()
+        (mine,) = await add(other, c, "mine")
+        news = await taken(other)
+        assert [(info.number, info.name) for info in news.collections] == [(c, "c")]
+        assert [(n.c, n.kind, n.identity, n.keys) for n in news.changes] == [(c, "added", "i", [a, b])]
+        await one.vectors.put(c, [a], np.ones((1, 4), np.float32), "next")
+        await one.writer.delete(c, [b])
+        (again,) = (await one.writer.put(c, [row("mine", "other bytes")], identity="i", replace=True)).results
+        changes = (await taken(other)).changes
+        assert [(n.kind, n.identity, n.keys) for n in changes] == [
+            ("embedded", "next", [a]),
+            ("removed", None, [b]),
+            ("added", "i", [again.key]),
+            ("removed", None, [mine]),
+        ]
+        assert [n.write for n in changes] == sorted(n.write for n in changes)
+        assert [n.keys for n in (await taken(one)).changes] == [[mine]]
+
+    run(story)
+
+
+def test_rows_that_another_server_has_deleted_are_not_deleted_twice(run: Run) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        c = await created(one)
+        a, b = await add(one, c, "a", "b")
+        assert (await one.writer.delete(c, [a])).keys == (a,)
+        assert (await other.writer.delete(c, [a, b])).keys == (b,)
+
+    run(story)
+
+
+def test_news_of_changed_rows_make_filters_read_them_again(run: Run) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        c = await created(one)
+        (a,) = await add(one, c, "a")
+        await taken(other)
+        is_new = Eq(("kind",), "new")
+        assert (await other.filtered.passing(c, is_new)).keys.tolist() == []
+        await one.writer.patch(c, "a", {"kind": "new"}, 1_000)
+        assert not (await taken(other)).only_adds
+        assert (await other.filtered.passing(c, is_new)).keys.tolist() == [a]
+        await add(one, c, "b")
+        assert (await taken(other)).only_adds
+
+    run(story)
+
+
+def test_server_that_is_further_behind_than_is_remembered_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "N_KEPT", 100)
+
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        c = await created(one)
+        assert (await taken(other)).is_whole
+        for _ in range(250):
+            await one.writer.put_hashes({})
+        assert not (await taken(other)).is_whole
+        await add(one, c, "a")
+        assert (await taken(other)).is_whole
+
+    run(story)
+
+
+def test_servers_know_who_lives_and_the_oldest_one_leads(
+    run: Run, url: str, tmp_path: Path, postgres_cluster: Cluster
+) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        assert [await store.peers.leads() for store in (one, other)] == [True, False]
+        assert [len(await store.peers.others()) for store in (one, other)] == [1, 1]
+        assert "diptych " in (await one.peers.others())[0]
+        third = opened(url, tmp_path, "third")
+        assert len(await one.peers.others()) == 2
+        await third.close()
+        postgres_cluster.execute(END_WRITER.format(one.threads.pid))
+        while len(await other.peers.others()):  # noqa: ASYNC110 - the session ends by itself
+            await asyncio.sleep(0.01)
+        assert await other.peers.leads()
+        await one.peers.live()
+        assert [await store.peers.leads() for store in (one, other)] == [False, True]
+        assert len(await other.peers.others()) == 1
+
+    run(story)
+
+
+def test_server_with_originals_of_its_own_and_those_with_common_ones_exclude_each_other(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "LOCK_WAIT_S", 0.1)
+    one = opened(url, tmp_path, "one")
+    with pytest.raises(DataDirLocked, match=r"in use by another server \(diptych .* DIPTYCH_ORIGINALS"):
+        PostgresStore(url, tmp_path / "originals")
+    one.close_now()
+    alone = PostgresStore(url, tmp_path / "originals")
+    with pytest.raises(DataDirLocked):
+        opened(url, tmp_path, "one")
+    alone.close_now()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ConfigError, match="belongs to another database than the folder"):
+        PostgresStore(url, tmp_path / "one", originals=tmp_path / "other")
+
+
+def test_no_version_is_switched_while_another_server_lives(run: Run, url: str, tmp_path: Path) -> None:
+    """And one that was not alive meanwhile, as after an outage of its network, answers no more."""
+
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        c = await created(one)
+        served = ServedVersions(TARGET, None, "fp32")
+        await SqliteRollouts(one.threads).switch(served, {}, Rollout.new(TARGET))
+        await SqliteRollouts(other.threads).switch(served, {}, Rollout.new(TARGET))  # the same
+        later = ServedVersions(Target(REF, "int8", "exact"), TARGET, "int8")
+        with pytest.raises(Conflict, match=r"other servers use the database .* stop them first"):
+            await SqliteRollouts(one.threads).switch(later, {}, Rollout.new(later.active))
+        with pytest.raises(Conflict, match="stop them first"):
+            await other.catalogue.move(c, TARGET, "other")
+        assert (await SqliteRollouts(other.threads).served()) == served
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute("UPDATE last_write SET generation = generation + 1")
+        for refused in (one.peers.is_current(), other.writer.put_hashes({}), other.require_writable()):
+            with pytest.raises(StoreUnavailable, match="changed meanwhile what versions serve: restart"):
+                await refused
+
+    run(story)
+
+
+def test_switch_of_a_server_alone_is_its_own(url: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        one = opened(url, tmp_path, "one")
+        rollouts = SqliteRollouts(one.threads)
+        for precision in ("fp32", "int8", "fp32"):
+            target = Target(REF, precision, "exact")
+            await rollouts.switch(ServedVersions(target, None, precision), {}, Rollout.new(target))
+            assert await one.peers.is_current()
+            await one.require_writable()
+        await one.close()
+
+    asyncio.run(story())
+
+
+def test_writes_that_are_lost_are_noticed_by_who_knew_them(run: Run, url: str) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        c = await created(one)
+        await taken(other)
+        await add(one, c, "a")
+        with psycopg.connect(url, autocommit=True) as db:  # as a standby that lagged when it took over
+            db.execute("DELETE FROM writes WHERE number = (SELECT max(number) FROM writes)")
+            db.execute(
+                "UPDATE last_write SET (number, id) = (SELECT number, id FROM writes ORDER BY 1 DESC LIMIT 1)"
+            )
+        await other.writer.put_hashes({})  # it has the number of the lost one
+        await other.require_writable()
+        for refused in (one.peers.is_current(), one.writer.put_hashes({}), one.require_writable()):
+            with pytest.raises(StoreUnavailable, match="has lost writes that were acknowledged"):
+                await refused
+
+    run(story)
