@@ -194,6 +194,11 @@ class Settings(BaseSettings):
         description="PostgreSQL database of collections, jobs and rollouts, as postgresql://USER@HOST/NAME; "
         "originals stay in the data folder; if unset, all is in the data folder",
     )
+    originals: str | None = Field(
+        None,
+        description="folder of image files that all servers of a PostgreSQL database share, as "
+        "file:///FOLDER; if unset, they are in the data folder, and one server can use the database",
+    )
     cache_dir: Path = Field(
         default_factory=default_cache_dir,
         description="folder of files that can be rebuilt, such as TensorRT engines",
@@ -354,6 +359,13 @@ class Settings(BaseSettings):
             return store
         raise ValueError("must be postgresql://USER@HOST/NAME; a password can come from ~/.pgpass")
 
+    @field_validator("originals")
+    @classmethod
+    def _require_file_url(cls, originals: str | None) -> str | None:
+        if originals is None or re.fullmatch(r"file:///[^?#%]+", originals):
+            return originals
+        raise ValueError("must be file:///FOLDER, with the path of a folder as it is")
+
     @field_validator("image_urls")
     @classmethod
     def _require_readable_hosts(cls, text: str) -> str:
@@ -367,6 +379,11 @@ class Settings(BaseSettings):
     @classmethod
     def _read_off(cls, gallery: object) -> object:
         return None if gallery == OFF else gallery
+
+    @property
+    def originals_dir(self) -> Path:
+        """The folder of `images` and `thumbnails`."""
+        return self.data_dir if self.originals is None else Path(self.originals.removeprefix("file://"))
 
     @property
     def key_file_path(self) -> Path:
@@ -395,6 +412,12 @@ class Settings(BaseSettings):
     def _require_own_store_to_be_read_only(self) -> Self:
         if self.read_only and self.store is not None:
             raise ValueError("a server with DIPTYCH_STORE cannot be read-only yet: leave one of both out")
+        return self
+
+    @model_validator(mode="after")
+    def _require_store_of_originals(self) -> Self:
+        if self.originals is not None and self.store is None:
+            raise ValueError("originals needs DIPTYCH_STORE: without it, image files are in the data folder")
         return self
 
     @model_validator(mode="after")

@@ -94,7 +94,7 @@ def ready_services(request: Request) -> tuple[Services, HttpOptions]:
     return state.ready(), state.options
 
 
-# Coroutines, although they await nothing: FastAPI runs a plain function in a thread for each request.
+# Coroutines, also where they await nothing: FastAPI runs a plain function in a thread for each request.
 
 
 async def _state(request: Request) -> ServerState:
@@ -102,7 +102,10 @@ async def _state(request: Request) -> ServerState:
 
 
 async def _services(request: Request) -> Services:
-    return state_of(request).ready()
+    """The services, which know of all that other servers had acknowledged before the request."""
+    services = state_of(request).ready()
+    await services.collections.catch_up()
+    return services
 
 
 async def _options(request: Request) -> HttpOptions:

@@ -107,7 +107,9 @@ def assemble(
     adapters = Adapters(
         metrics=metrics,
         records=folder.store,
-        images=ImageFiles(data_dir, quota, read_only=read_only),
+        images=ImageFiles(
+            settings.originals_dir, quota, read_only=read_only, shared=settings.originals is not None
+        ),
         thumbnailer=workers,
         headers=workers,
         new_index=new_index,

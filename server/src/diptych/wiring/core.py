@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
+from diptych.core.collections.following import Follower
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.images import CollectionImages
 from diptych.core.collections.ingest import Ingest
@@ -174,7 +175,17 @@ def _collections(
         keep_files=adapters.keep_index_files,
         read_only=plan.read_only,
     )
-    upkeep = IndexUpkeep(serving=serving, records=records, write_queue=writes, poll_s=plan.tend_s)
+
+    async def catch_up() -> None:
+        await follower.catch_up_in_write()
+
+    upkeep = IndexUpkeep(
+        serving=serving,
+        records=records,
+        write_queue=writes,
+        catch_up=catch_up,
+        poll_s=plan.tend_s,
+    )
     reembedder = Reembedder(images=images, records=records, write_queue=writes)
     registry = CollectionRegistry(
         versions=versions,
@@ -193,6 +204,7 @@ def _collections(
         metrics=adapters.metrics,
         read_only=plan.read_only,
     )
+    follower = Follower(registry=registry, serving=serving, records=records, write_queue=writes)
     moves = Moves(
         serving=serving,
         records=records,
@@ -210,7 +222,8 @@ def _collections(
         files=files,
         originals=originals,
         deletions=deletions,
-        finder=Finder(IndexSearcher(records.filtered, records.rows, labels), records.rows),
+        finder=Finder(IndexSearcher(records.filtered, records.rows, labels, follower.catch_up), records.rows),
+        follower=follower,
         moves=moves,
         ingest=Ingest(
             follow=moves.embed_added,

@@ -1,6 +1,7 @@
 """Choose where collections are stored: in the data folder, or in PostgreSQL."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.adapters.backup.data_folder import (
@@ -11,7 +12,7 @@ from diptych.adapters.backup.data_folder import (
     require_images,
 )
 from diptych.adapters.files.data_lock import DataLock
-from diptych.adapters.files.database_id import refuse_rows_elsewhere
+from diptych.adapters.files.database_id import DATABASE_ID, refuse_rows_elsewhere
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import ConfigError
@@ -37,15 +38,33 @@ def open_store(settings: Settings, quota: Quota, lock: DataLock) -> "Store":
             "an empty folder, and move the collections with `diptych collections export` and `import`"
         )
     postgres_store = _postgres_store()
-    url = settings.store.get_secret_value()
-    is_used = bool(files_of_rows(settings.data_dir))
-    store = postgres_store(url, settings.data_dir, lock, is_used=is_used)
+    url, originals = settings.store.get_secret_value(), settings.originals_dir
+    if settings.originals is not None:
+        _require_common(originals, settings.data_dir)
+    store = postgres_store(
+        url,
+        settings.data_dir,
+        lock,
+        is_used=bool(files_of_rows(originals)),
+        originals=None if settings.originals is None else originals,
+    )
     try:
-        require_images(settings.data_dir, store.n_originals_now)
+        require_images(originals, store.n_originals_now)
     except BaseException:
         store.close_now()
         raise
     return store
+
+
+def _require_common(originals: Path, data_dir: Path) -> None:
+    """Raise ConfigError unless the folder of the originals is there, and the data folder has none."""
+    if not originals.is_dir():
+        raise ConfigError(f"DIPTYCH_ORIGINALS: there is no folder {originals}: make it, or mount its disk")
+    if any(data_dir.glob("images/??/*")):
+        raise ConfigError(
+            f"data folder {data_dir} has originals of its own: move its images, thumbnails and {DATABASE_ID} "
+            f"to {originals}, which DIPTYCH_ORIGINALS names"
+        )
 
 
 def _open_sqlite(settings: Settings, quota: Quota, lock: DataLock) -> SqliteStore:

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
 from diptych.core.collections.delete import Deletions
@@ -28,6 +28,8 @@ from diptych.errors import Conflict, DiptychError, NotReady, StoreError
 log = logging.getLogger(__name__)
 
 RETRY_S = 60.0  # after images could not be embedded
+LOOK_S = 2.0  # between two looks whether this server leads
+SWEEP_S = 3_600.0  # between two looks for files that nothing uses, where other servers leave some
 
 
 class CollectionRegistry:
@@ -93,27 +95,43 @@ class CollectionRegistry:
             await self._records.require_sound()  # damage explains any other error
             raise
         await self._records.require_sound()
-        if not self._read_only:
-            if n_removed := await self._files.remove_unused(await self._images.stored()):
-                log.warning("%d image files that no row uses are removed", n_removed)
-            await self._indexes.remove_unused(await self._used_indexes())
-            unread = await self._exif.begin(self)
-            self._background.start(self._exif.run(unread, self._pace()), "reading EXIF")
-            for number in await self._records.catalogue.dropped():
-                self._background.start(self._clear(number), "removing a dropped collection")
-        self._background.start(self._upkeep.run(lambda: self), "training indexes")
         for collection in self:
             if collection.pair is not None and collection.pair.index.pending:
                 log.warning(
                     "collection %s: %d of %d images have no vector yet",
                     *(collection.name, len(collection.pair.index.pending), collection.n_images),
                 )
-                if not self._read_only:
-                    self._background.start(
-                        self._complete(collection, collection.pair), f"embedding collection {collection.name}"
-                    )
-            if not self._read_only:
-                self._index_words(collection)
+        if not self._read_only:
+            await self._indexes.remove_unused(await self._used_indexes())
+            if await self._records.peers.leads():
+                await self._begin_to_lead()
+            if not self._records.peers.is_alone:
+                self._background.start(self._lead(), "work of one server for all")
+        self._background.start(self._upkeep.run(lambda: self), "training indexes")
+
+    async def follow(self, stored: Sequence[CollectionInfo], *, anew: bool) -> None:
+        """Take over what other servers have made, changed and dropped. `stored`: all collections that are.
+
+        `anew`: read all rows again. Only inside a write.
+        """
+        there = {info.number: info for info in stored}
+        for collection in self:
+            if collection.number not in there:
+                self._forget(collection)
+        known = {collection.number: collection for collection in self}
+        for number, collection in known.items():
+            info = there[number]
+            if info.name != collection.name:
+                self._metrics.set_collection(collection.name, None)
+            collection.name, collection.keep, collection.text_fields = info.name, info.keep, info.text_fields
+        self._collections = {collection.name: collection for collection in known.values()}
+        lacking = there.keys() if anew else there.keys() - known.keys()
+        if lacking:
+            self._serving.drop_previous()
+            sources = await self._records.catalogue.sources()
+            for info in await self._records.catalogue.list():
+                if info.number in lacking:
+                    await self._open(info, sources)
 
     async def stop(self) -> None:
         """Stop embedding, training and reading EXIF in the background."""
@@ -183,11 +201,47 @@ class CollectionRegistry:
         """Forget it; its images are left to `Deletions.clear`. Raises NotFound."""
         collection.require_not_dropped()
         await self._records.catalogue.drop(collection.number)
+        self._forget(collection)
+        await self._indexes.remove_unused(await self._used_indexes())
+
+    def _forget(self, collection: Collection) -> None:
+        """Know a collection that was dropped no more."""
         del self._collections[collection.name]
         collection.dropped = True
         collection.report_metrics()
         self._serving.remove(collection.number)
-        await self._indexes.remove_unused(await self._used_indexes())
+
+    async def _lead(self) -> None:
+        """Do the work of one server for all as soon as this one leads, and sweep files once in a while."""
+        is_leading = await self._records.peers.leads()
+        while not is_leading:
+            await asyncio.sleep(LOOK_S)
+            with suppress(StoreError):
+                is_leading = await self._records.peers.leads()
+                if is_leading:
+                    await self._begin_to_lead()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            with suppress(StoreError):
+                await self._sweep()
+
+    async def _begin_to_lead(self) -> None:
+        """Remove what is not used, and begin to bring rows up to date in the background."""
+        await self._sweep()
+        unread = await self._exif.begin(self)
+        self._background.start(self._exif.run(unread, self._pace()), "reading EXIF")
+        for number in await self._records.catalogue.dropped():
+            self._background.start(self._clear(number), "removing a dropped collection")
+        for collection in self:
+            if collection.pair is not None and collection.pair.index.pending:
+                self._background.start(
+                    self._complete(collection, collection.pair), f"embedding collection {collection.name}"
+                )
+            self._index_words(collection)
+
+    async def _sweep(self) -> None:
+        if n_removed := await self._files.sweep(await self._images.stored()):
+            log.warning("%d image files that no row uses are removed", n_removed)
 
     async def _open(self, info: CollectionInfo, sources: dict[str, Target]) -> None:
         """Open one collection with the vectors that it had, or with those of the version that serves."""
@@ -229,7 +283,7 @@ class CollectionRegistry:
         """
         version = self._serving.current.shared_version
         collection.reason = reason
-        if self._read_only:
+        if self._read_only or await self._records.peers.others():
             return
         async with self._indexes.pair(version, collection) as pair:
             if n_unkept := len(pair.index.without_image):
@@ -286,6 +340,7 @@ class CollectionRegistry:
             serving=self._serving,
             metrics=self._metrics,
             n_images=info.n_images,
+            as_of=info.as_of,
             keep=info.keep,
             text_fields=info.text_fields,
             stored=info.ref,

@@ -108,6 +108,7 @@ async def search_images(
     InvalidValue when the vectors of the collections may not be compared, for a bound or an order where
     relevance is unknown, and as words_of; the error of a bad query, with its name.
     """
+    await collections.catch_up()
     names, words = _names(request.collections), words_of(request.queries, request.match)
     searched = [collections[name] for name in names]
     _pairs(searched, serving.current)  # checked before anything is fetched
@@ -117,6 +118,7 @@ async def search_images(
     for _ in range(ATTEMPTS):
         if (found := await search.attempt()) is not None:
             return found
+        await collections.catch_up()
     return await collections.between_writes(search.last_attempt)
 
 
@@ -200,9 +202,13 @@ class _Search:
             return found if is_complete and snapshot.generation == self.serving.current.generation else None
 
     async def last_attempt(self) -> SearchResult:
-        """The result of a search between two writes, so that it needs no other one."""
+        """The result of a search between two writes, so that only those of other servers come in between."""
         with self.serving.use() as snapshot:
-            found, _ = await self._search(snapshot)
+            for _ in range(ATTEMPTS):
+                found, is_complete = await self._search(snapshot)
+                if is_complete:
+                    break
+                await self.collections.catch_up()
             return found
 
     async def _search(self, snapshot: Snapshot) -> tuple[SearchResult, bool]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from diptych.core.collections.delete import Deletions
+from diptych.core.collections.following import Follower
 from diptych.core.collections.images import CollectionImages
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.metadata.words import WordQuery
@@ -24,6 +25,7 @@ from diptych.core.collections.stored.originals import Originals
 from diptych.core.collections.stored.ports import Records
 from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.vector_checks import check_origin
 from diptych.core.job import JobNote
 from diptych.core.ports import Metrics
@@ -47,7 +49,7 @@ from diptych.core.types import (
     VersionRef,
     WordMatches,
 )
-from diptych.errors import NotFound
+from diptych.errors import Conflict, NotFound
 
 Found = TypeVar("Found")
 
@@ -70,6 +72,7 @@ class Collections:
         originals: Originals,
         deletions: Deletions,
         finder: Finder,
+        follower: Follower,
         moves: Moves,
         ingest: Ingest,
         vectors: VectorIngest,
@@ -84,6 +87,8 @@ class Collections:
         self._originals = originals
         self._deletions = deletions
         self._finder = finder
+        self._follower = follower
+        self._following = TaskSet()
         self.moves = moves
         self._ingest = ingest
         self._vectors = vectors
@@ -94,13 +99,36 @@ class Collections:
     async def open(self) -> None:
         """Remove files that no row uses, fill the indexes, and start to embed images that need it."""
         await self._registry.open()
+        if not self._records.peers.is_alone:
+            self._following.start(self._follower.run(), "following other servers")
 
     async def close(self) -> None:
         """Stop background embedding, finish the writes that have begun, close the data folder."""
+        await self._following.close()
         await self._registry.stop()
         await self._write_queue.close()
         await self._registry.close()
         await self._records.close()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other server can use the database."""
+        return self._records.peers.is_alone
+
+    async def others(self) -> builtins.list[str]:
+        """The names of the other servers that use the database now."""
+        return await self._records.peers.others()
+
+    async def leads(self) -> bool:
+        """Whether this server does what one server does for all."""
+        return await self._records.peers.leads()
+
+    async def catch_up(self) -> None:
+        """Know all that any server of the database had acknowledged when this was called.
+
+        Raises StoreUnavailable, NotReady.
+        """
+        await self._follower.catch_up()
 
     async def list(self) -> builtins.list[CollectionInfo]:
         """All collections, by name."""
@@ -119,7 +147,13 @@ class Collections:
 
     async def ensure(self, name: str) -> CollectionInfo:
         """Return the collection of this name; create it if there is none."""
-        return self._registry[name].info() if name in self._registry else await self.create(name)
+        await self.catch_up()
+        if name not in self._registry:
+            try:
+                return await self.create(name)
+            except Conflict:  # another server was first
+                await self.catch_up()
+        return self._registry[name].info()
 
     async def get(self, name: str) -> CollectionInfo:
         """Describe one collection, without a query to the store."""
@@ -279,7 +313,7 @@ class Collections:
 
     async def between_writes(self, work: Callable[[], Coroutine[Any, Any, Found]]) -> Found:
         """Run `work` in its turn between two writes, which it holds up. Raises NotReady."""
-        return await self._write_queue.run(work())
+        return await self._follower.between_writes(work)
 
     async def fold_duplicates(
         self, hits: Sequence[Hit], collapse: Collapse, pair: Pair

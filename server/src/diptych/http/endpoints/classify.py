@@ -218,9 +218,12 @@ async def classify(request: Request, _: NoQuery) -> Response:
     context = context_of(request)
     with context.stage("parse"):
         classify_input = await read_classify(request, options)
-        for image in classify_input.images:
-            if isinstance(image, StoredImage) and image.collection is not None:
+        stored = [image for image in classify_input.images if isinstance(image, StoredImage)]
+        for image in stored:
+            if image.collection is not None:
                 caller_of(request).require_seen(image.collection)
+        if stored:
+            await services.collections.catch_up()
     with context.stage("work"), services.serving.use() as snapshot:
         classification = classify_images(
             classify_input,

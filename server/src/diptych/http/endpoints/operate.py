@@ -15,7 +15,7 @@ from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
 from diptych.http.parsing import schemas
 from diptych.http.respond import json_response
-from diptych.http.state import ReadyServices, State
+from diptych.http.state import State
 
 
 class Alive(BaseModel):
@@ -106,13 +106,13 @@ async def healthz(request: Request) -> Response:
     openapi_extra=NO_KEY,
 )
 @needs(None)
-async def readyz(request: Request, services: ReadyServices) -> Response:
+async def readyz(request: Request, state: State) -> Response:
     """200 when the server can take requests.
 
     503 with the reason while it loads, while the self-test of the encoder fails, or while files of the data
     folder are missing or its disk takes no writes.
     """
-    report = await services.report()
+    report = await state.ready().report()
     if not report.ready:
         raise NotReady(report.reason)
     return json_response(request, Ready(canary_age_s=report.canary_age_s))
@@ -125,8 +125,9 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
     responses=_LINES | documented_errors(*COMMON_ERRORS),
 )
 @needs("read", collections="all")
-async def metrics(services: ReadyServices) -> Response:
+async def metrics(state: State) -> Response:
     """Metrics in the format of Prometheus."""
+    services = state.ready()
     services.metrics.set_ready((await services.report()).ready)
     await services.report_metrics()
     payload, content_type = services.metrics.render()

@@ -37,10 +37,13 @@ class FakeStore:
 
 
 class FakeIndex:
-    """Has INDEXED."""
+    """Has INDEXED at first."""
+
+    def __init__(self) -> None:
+        self.keys = INDEXED
 
     async def search(self, query: Any, k: int, allowed: Any, *, exact: bool) -> Any:
-        found = [key for key in INDEXED if allowed is None or key in allowed]
+        found = [key for key in self.keys if allowed is None or key in allowed]
         return as_keys(*found), np.ones(len(found), np.float32)
 
 
@@ -52,15 +55,22 @@ async def search(
     filter: Any = None,
     without: Sequence[str] = (),
     unindexed: Sequence[int] = (),
+    written_elsewhere: Sequence[int] = (),
 ) -> Candidates:
     store: Any = FakeStore(passing)
     matches = WordMatches(as_keys(*carriers), np.arange(len(carriers), 0, -1.0), change, 4, 4)
+    vectors = FakeIndex()
+
+    async def catch_up() -> None:
+        vectors.keys += tuple(written_elsewhere)
+
     index: Any = SimpleNamespace(
-        vectors=FakeIndex(), newest_key=9, replaced_at=REPLACED_AT, unindexed=set(unindexed)
+        vectors=vectors, newest_key=9, replaced_at=REPLACED_AT, unindexed=set(unindexed)
     )
     collection: Any = SimpleNamespace(number=1, n_images=4, require_not_dropped=lambda: None)
     target = SearchTarget(collection, index, without, matches)
-    return await IndexSearcher(store, store, store).search(target, np.ones(1, np.float32), 4, filter)
+    searcher = IndexSearcher(store, store, store, catch_up)
+    return await searcher.search(target, np.ones(1, np.float32), 4, filter)
 
 
 async def test_only_images_that_may_be_hits_are_found_by_words() -> None:
@@ -76,3 +86,8 @@ async def test_words_of_another_change_than_that_of_the_index_may_miss_an_image(
     assert (await search(filter=filter)).is_complete
     assert not (await search(filter=filter, change=REPLACED_AT - 1)).is_complete
     assert not (await search(filter=filter, carriers=(10,))).is_complete  # it replaced one that passes
+
+
+async def test_index_has_what_the_filter_read_of_writes_of_other_servers() -> None:
+    found = await search(filter=FILTER, passing=(1, 7), written_elsewhere=[7], carriers=())
+    assert found.keys.tolist() == [1, 7]

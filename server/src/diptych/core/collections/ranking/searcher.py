@@ -1,7 +1,7 @@
 """Search one collection: the port, and the searcher that asks a store and an index."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -63,7 +63,15 @@ class Searcher(Protocol):
 class IndexSearcher:
     """Satisfies Searcher with an index in memory, which follows the store a moment later."""
 
-    def __init__(self, filtered: FilteredRows, rows: Rows, labels: FilterResolver) -> None:
+    def __init__(
+        self,
+        filtered: FilteredRows,
+        rows: Rows,
+        labels: FilterResolver,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`catch_up` lets indexes know what other servers have written."""
+        self._catch_up = catch_up
         self._filtered = filtered
         self._labels = labels
         self._rows = rows
@@ -79,6 +87,8 @@ class IndexSearcher:
         allowed = None if passing is None else passing.keys
         # A replaced image has a new key, which the index lacks yet, or has in place of the one read here.
         reads = [left_out, *(one.keys for one in (passing, matches) if one is not None)]
+        if reads:  # what they read of other servers' writes, the index must have too
+            await self._catch_up()
         is_ahead = any(len(keys) and keys.max() > index.newest_key for keys in reads)
         collection.require_not_dropped()
         with noted("index"):

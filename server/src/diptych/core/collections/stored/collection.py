@@ -36,6 +36,7 @@ class Collection:
     serving: Serving
     metrics: Metrics
     n_images: int
+    as_of: int = 0  # the last write of another server that `n_images` counts
     keep: Keep = "original"
     text_fields: TextFields = None
     stored: VersionRef | None = None

@@ -109,6 +109,10 @@ class FileReferences:
         await self.remove(unused)
         return len(unused)
 
+    async def sweep(self, sha256s: Collection[str]) -> int:
+        """As `remove_unused`, in a turn among the writes. Raises NotReady."""
+        return await self._write_queue.run(self.remove_unused(sha256s))
+
     async def remove(self, sha256s: Collection[str]) -> None:
         """Delete the files, which no row uses, except those that an add has claimed. Only inside a write."""
         claimed = {sha256 for sha256 in sha256s if sha256 in self._n_claims}

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -38,8 +38,16 @@ class IndexUpkeep:
     """Trains, tunes and saves the indexes of all snapshots, one after the other."""
 
     def __init__(
-        self, *, serving: Serving, records: Records, write_queue: SerialWriteQueue, poll_s: float
+        self,
+        *,
+        serving: Serving,
+        records: Records,
+        write_queue: SerialWriteQueue,
+        catch_up: Callable[[], Awaitable[None]],
+        poll_s: float,
     ) -> None:
+        """`catch_up`, inside a write, lets indexes know what other servers have written."""
+        self._catch_up = catch_up
         self._serving = serving
         self._records = records
         self._write_queue = write_queue
@@ -100,9 +108,13 @@ class IndexUpkeep:
             await vectors.train(name, queries, index_title(collection.name))
             collection.report_metrics()
         if vectors.needs_saving:
-            # Inside a write the index has all changes up to the last one.
-            change = await self._write_queue.run(self._records.vectors.last_change(collection.number))
-            await vectors.save(name, change)
+            await vectors.save(name, await self._write_queue.run(self._change_of(collection.number)))
+
+    async def _change_of(self, c: int) -> int:
+        """A change up to which the index has all. Inside a write these are all but those of other servers."""
+        change = await self._records.vectors.last_change(c)
+        await self._catch_up()
+        return change
 
 
 async def _embedded(embedder: Embedder, texts: Sequence[str]) -> Embeddings:

@@ -61,6 +61,8 @@ async def search(request: Request, _: NoQuery) -> Response:
 
 
 async def _respond(request: Request, services: Services, query: SearchInput) -> Response:
+    if list(query.collections) == [ALL_COLLECTIONS]:
+        await services.collections.catch_up()
     query = replace(query, collections=_seen(query.collections, request, services))
     with context_of(request).stage("work"):
         search = search_images(

@@ -1,0 +1,85 @@
+"""Several servers on one PostgreSQL database, each with its own data folder and all with one of originals."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One of the servers, and a client of it."""
+
+    server: RunningServer
+    client: httpx.Client
+
+    def add(
+        self, collection: str, *pictures: tuple[str, bytes], kind: str = "", replace: bool = False
+    ) -> None:
+        """Add pictures by their ids, with a `kind` in their metadata; return when they are acknowledged."""
+        added = self.client.post(
+            f"/collections/{collection}/images",
+            files=[("image", (id, payload, "image/png")) for id, payload in pictures],
+            data={"items": json.dumps([{"id": id, "metadata": {"kind": kind}} for id, _ in pictures])},
+            params={"replace": str(replace).lower()},
+        )
+        assert added.status_code == 200, added.text
+        assert all(one["status"] != "failed" for one in added.json()["outcomes"]), added.text
+
+    def find(self, collection: str, k: int = 100, **search: Any) -> list[str]:
+        """The ids of the images that a search by a text finds."""
+        request = {"query": {"text": "red"}, "collections": [collection], "k": k, **search}
+        found = self.client.post("/search", json=request)
+        assert found.status_code == 200, found.text
+        return [hit["id"] for hit in found.json()["hits"]]
+
+    def active_version(self) -> int:
+        """The number of the version that serves."""
+        (model,) = self.client.get("/models").json()["models"]
+        return int(model["active"])
+
+    def n_images(self, collection: str) -> int:
+        """The number of images that the server counts."""
+        found = self.client.get(f"/collections/{collection}")
+        assert found.status_code == 200, found.text
+        return int(found.json()["n_images"])
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the servers have in common: model repository, database, folder of originals."""
+
+    model_repo: Path
+    url: str
+    folder: Path
+
+    @property
+    def originals(self) -> Path:
+        """The folder of the originals."""
+        return self.folder / "originals"
+
+    @contextmanager
+    def replica(
+        self, name: str, *more: str, constants: Mapping[str, float] | None = None
+    ) -> Iterator[Replica]:
+        """Run a server whose data folder has this name, with `more` flags."""
+        self.originals.mkdir(exist_ok=True)
+        flags = ("--store", self.url, "--originals", f"file://{self.originals}", *more)
+        with (
+            serve(self.model_repo, TINY, self.folder / name, *flags, constants=constants) as server,
+            httpx.Client(base_url=server.url, timeout=30) as client,
+        ):
+            yield Replica(server, client)
+
+    @contextmanager
+    def replicas(self, n: int) -> Iterator[list[Replica]]:
+        """Run n servers."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(self.replica(f"data{i}")) for i in range(n)]
