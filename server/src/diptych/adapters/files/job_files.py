@@ -160,9 +160,9 @@ class JobFiles:
         """
         return await asyncio.to_thread(self._read, id, pieces) if pieces else []
 
-    async def keep_only(self, ids: set[str]) -> None:
-        """Remove all other inputs, and leftovers of interrupted uploads."""
-        await asyncio.to_thread(self._keep_only, ids)
+    async def keep_only(self, ids: set[str]) -> set[str]:
+        """Remove all other inputs, and leftovers of interrupted uploads; return the ids that stay."""
+        return await asyncio.to_thread(self._keep_only, ids)
 
     async def remove(self, id: str) -> None:
         """Remove an input, which may be missing."""
@@ -181,11 +181,12 @@ class JobFiles:
             raise CorruptStore("the input of the job is cut off")
         return found
 
-    def _keep_only(self, ids: set[str]) -> None:
+    def _keep_only(self, ids: set[str]) -> set[str]:
         with _translated():
-            for path in list(self._folder.iterdir()):
-                if path.name not in ids:
-                    self._remove(path.name)
+            names = {path.name for path in self._folder.iterdir()}
+            for name in names - ids:
+                self._remove(name)
+            return names & ids
 
     def _remove(self, name: str) -> None:
         path = self._folder / name

@@ -79,8 +79,8 @@ class JobInputs(Protocol):
         """Read pieces of (offset, bytes). Raises CorruptStore when the input is gone or too short."""
         ...
 
-    async def keep_only(self, ids: set[str]) -> None:
-        """Remove all other inputs, and leftovers of interrupted ones."""
+    async def keep_only(self, ids: set[str]) -> set[str]:
+        """Remove all other inputs, and leftovers of interrupted ones; return the ids that stay."""
         ...
 
     async def remove(self, id: str) -> None:

@@ -36,6 +36,7 @@ MAX_WAITING = 16  # jobs of one key that wait or run; each may have gigabytes of
 MAX_WAITING_OF_ALL = 64
 MAX_ENDED = 100  # ended jobs that are still listed
 RETRY_S = 30.0
+LOOK_S = 1.0  # between two looks at jobs of other servers
 PAUSE_S = 10.0  # before a job is tried again after the data folder failed
 
 
@@ -77,14 +78,21 @@ class Jobs:
         self._change = asyncio.Event()
 
     async def open(self) -> None:
-        """Drop inputs that no job needs, and continue the jobs that had not ended."""
+        """Drop inputs that no job needs, and continue the jobs that had not ended.
+
+        Where several servers use the database, each runs the jobs that it accepted: it has their inputs.
+        """
         waiting = [job for job in await self._store.jobs() if not job.has_ended]
-        await self._inputs.keep_only({job.id for job in waiting})
+        here = await self._inputs.keep_only({job.id for job in waiting})
+        if not self._collections.is_alone:
+            waiting = [job for job in waiting if job.id in here]
         for job in reversed(waiting):  # the oldest first
             self._queue.put(job)
             if obstacle := self._queue.obstacle(job.id):
                 log.warning("job %s waits: %s", job.id, obstacle)
         self._background.start(self._run_all(), "running jobs")
+        if not self._collections.is_alone:
+            self._background.start(self._look_at_others(), "looking at jobs of other servers")
 
     async def close(self) -> None:
         """Stop running jobs; writes that have begun are finished, and jobs continue at the next start."""
@@ -140,7 +148,9 @@ class Jobs:
         """
         job = await self.get(id)
         if id not in self._queue:
-            return job
+            if not job.has_ended:  # another server runs it, and notices the end with the next item
+                await self._store.finish(id, "cancelled", "")
+            return await self.get(id)
         self._queue.cancel(id)
         self._notify()
         if self._running == id and self._adding is not None:
@@ -195,6 +205,12 @@ class Jobs:
             with acting_for(self._queue.tenant_of(id)):
                 await self._run(id)
             self._running = self._visible = None
+            self._notify()
+
+    async def _look_at_others(self) -> None:
+        """Let callers look again: jobs of other servers change without notice."""
+        while True:
+            await asyncio.sleep(LOOK_S)
             self._notify()
 
     async def _run(self, id: str) -> None:
@@ -327,8 +343,8 @@ class Jobs:
         The end of a job is shown once it is cleaned up: its input is gone, and its collection free. An
         image is counted once it can be found, which is a moment after its row and outcome were committed.
         """
-        if job.has_ended and job.id not in self._queue:
-            return job
+        if job.id not in self._queue:  # that of another server runs once an item is done
+            return job if job.has_ended or not job.counts else changed(job, state="running")
         if self._visible is not None and self._visible.id == job.id:
             job = changed(job, counts=self._visible.counts)
         if job.id in self._unrecorded:

@@ -28,10 +28,15 @@ class KeptVersion:
         self._n_lagging = 0  # as long as it is closed, since a rollout has begun: as it was last
 
     async def keep_up(self, pace: Pace, is_rolling: Callable[[], bool]) -> None:
-        """Open it, and embed what collections lack of it: in spare time, while no rollout runs."""
-        await self._open(lambda: False)
+        """Open it, and embed what collections lack of it: in spare time, while no rollout runs, and no other
+        server uses the database.
+        """
+        if not await self._are_others():
+            await self._open(lambda: False)
         while True:
             await asyncio.sleep(CATCH_UP_S)
+            if await self._are_others():
+                continue
             await self._open(is_rolling)
             for collection, pair in self._kept():
                 if not pair.index.pending or is_rolling():
@@ -65,6 +70,12 @@ class KeptVersion:
             vector_bytes=n_bytes,
             bundle_bytes=bundle_bytes,
         )
+
+    async def _are_others(self) -> bool:
+        try:
+            return bool(await self._parts.collections.others())
+        except StoreError:
+            return True  # for all that is known
 
     async def _open(self, is_rolling: Callable[[], bool]) -> None:
         """Give vectors of it to collections that lack them, such as those that were created since."""

@@ -23,7 +23,7 @@ from diptych.core.rollout.watcher import RepositoryWatcher
 from diptych.core.rollout.worker import RolloutWorker
 from diptych.core.serving.version import Version
 from diptych.core.types import Target, VersionRef
-from diptych.errors import Conflict, InvalidValue, NotFound
+from diptych.errors import ConfigError, Conflict, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,12 @@ class Rollouts:
     async def open(self) -> None:
         """Resume the rollout that had not ended, and start to watch the model repository."""
         served, active = await self._parts.store.served(), self._active.target
+        others = await self._parts.collections.others()
+        if others and served is not None and served.active != active:
+            raise ConfigError(
+                f"other servers of the database serve {served.active.exact}, and this one can only serve "
+                f"{active.exact}: start it with the same model versions, or stop the others first"
+            )
         if served is not None:
             # A converted data folder without vectors records "auto": the start has chosen.
             recorded = active.precision if served.wanted == "auto" else served.wanted
@@ -71,6 +77,11 @@ class Rollouts:
         else:
             self._kept.target = served.previous
         await self._known.open()
+        if others and self._known.open_ones():
+            raise ConfigError(
+                f"another server rolls {self._known.open_ones()[0].target.exact} out ({'; '.join(others)}): "
+                "start this one when that has ended"
+            )
         await self._watcher.open()
         idle = EncoderShare(self._parts.versions.busy_s, only_spare=True)
         keeping_up = self._kept.keep_up(idle, lambda: self._known.run is not None)
@@ -103,11 +114,13 @@ class Rollouts:
         that served before it is a rollback: nothing is compared.
 
         A rollout that is under way is cancelled. What is active already gives a rollout in the state
-        "active". Raises NotFound, BundleError, ConfigError, and InvalidValue for a precision that the version
-        lacks.
+        "active". Raises NotFound, BundleError, ConfigError, InvalidValue for a precision that the version
+        lacks, and Conflict while other servers use the database.
         """
         async with self._activating:  # else two at once would not see each other, and both would run
             target = await self._target(await self._ref(name, version), precision)
+            if target != self._active.target:
+                await self._require_alone()
             for rollout in self._known.open_ones():
                 if rollout.target != target:
                     await self._worker.cancel(rollout, f"{target} is activated instead")
@@ -117,6 +130,13 @@ class Rollouts:
             if target == self._active.target:
                 rollout = rollout.ended("active")
             return await self._known.add(rollout)
+
+    async def _require_alone(self) -> None:
+        if others := await self._parts.collections.others():
+            raise Conflict(
+                f"other servers use the database ({'; '.join(others)}): stop them first, and start them "
+                "again once this one has moved to the version"
+            )
 
     async def _joined(self, target: Target, *, despite_labels: bool) -> Rollout | None:
         """The rollout to this target that is under way, if it may do what this activation may do.

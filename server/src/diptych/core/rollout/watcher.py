@@ -39,11 +39,19 @@ class RepositoryWatcher:
         self._triggers = triggers
         self._activate = activate
         self._poll_s = poll_s
+        self._is_open = False
         self._stays_looked_at = time.monotonic()
         self._n_tries = 0  # rollouts that were to let collections follow, one after the other
 
     async def open(self) -> None:
-        """Start a rollout: to what the settings name since this start, or for collections without vectors."""
+        """Start a rollout: to what the settings name since this start, or for collections without vectors.
+
+        Not while other servers use the database: later then, once none does.
+        """
+        if others := await self._parts.collections.others():
+            log.info("no version is looked for while other servers use the database: %s", "; ".join(others))
+            return
+        self._is_open = True
         await self._note_configured_model()
         await self._note_configured_precision()
         if not self._known.waiting():
@@ -112,6 +120,10 @@ class RepositoryWatcher:
         self._triggers.configured_model = None
 
     async def _look(self) -> None:
+        if await self._parts.collections.others():
+            return
+        if not self._is_open:
+            await self.open()
         await self._look_for_configured_model()
         if self._known.open_ones():
             return

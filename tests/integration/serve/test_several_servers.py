@@ -1,0 +1,148 @@
+"""Several servers on one PostgreSQL database: what one acknowledges, all of them answer with."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.callers import wait_until
+from support.fixtures import model_repo_fixture
+from support.pictures import noise, picture
+from support.postgres import Cluster
+from support.several_servers import Common, Replica
+from support.tars import tar_of
+from support.tiny_bundle import TINY
+
+model_repo = model_repo_fixture({}, {"seed": 1})
+
+
+@pytest.fixture(scope="module")
+def common(model_repo: Path, postgres_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Common:
+    return Common(model_repo, postgres_cluster.url(), tmp_path_factory.mktemp("common"))
+
+
+@pytest.fixture(scope="module")
+def two(common: Common) -> Iterator[list[Replica]]:
+    with common.replicas(2) as found:
+        yield found
+
+
+@pytest.fixture
+def pets(two: list[Replica]) -> Iterator[str]:
+    """Make a collection on the first server; drop it on the second one."""
+    one, other = (replica.client for replica in two)
+    assert one.post("/collections", json={"name": "pets"}).status_code == 201
+    yield "pets"
+    assert other.delete("/collections/pets").status_code in {204, 404}
+    assert one.get("/collections/pets").status_code == 404
+
+
+def test_images_that_one_server_adds_changes_and_deletes_are_so_on_the_other_one(
+    two: list[Replica], pets: str
+) -> None:
+    one, other = two
+    one.add(pets, ("a", picture("red")), ("b", picture("blue")))
+    assert sorted(other.find(pets)) == ["a", "b"]
+    other.add(pets, *((f"n{i}", noise(i)) for i in range(5)))
+    assert (len(one.find(pets)), one.n_images(pets), other.n_images(pets)) == (7, 7, 7)
+    assert one.find(pets, filter={"kind": "new"}) == []
+    other.add(pets, ("a", noise(9)), kind="new", replace=True)
+    assert one.find(pets, filter={"kind": "new"}) == ["a"]
+    assert one.client.get("/collections/pets/images/a/original").content == noise(9)
+    assert (
+        other.client.patch("/collections/pets/images/b", json={"metadata": {"kind": "new"}}).status_code
+        == 200
+    )
+    assert sorted(one.find(pets, filter={"kind": "new"})) == ["a", "b"]
+    assert one.client.delete("/collections/pets/images/b").status_code == 204
+    assert (len(other.find(pets)), other.n_images(pets)) == (6, 6)
+    assert other.client.get("/collections/pets/images/b").status_code == 404
+
+
+def test_collections_that_one_server_makes_and_renames_are_so_on_the_other_one(
+    two: list[Replica], pets: str
+) -> None:
+    one, other = two
+    one.add(pets, ("a", picture("red")))
+    changed = other.client.patch("/collections/pets", json={"name": "animals", "keep": "none"})
+    assert changed.status_code == 200, changed.text
+    (mine, others) = (replica.client.get("/collections/animals").json() for replica in two)
+    assert mine | {"load_s": None} == others | {"load_s": None}
+    assert one.client.get("/collections/pets").status_code == 404
+    assert one.client.post("/collections", json={"name": "pets"}).status_code == 201
+    other.add(pets, ("b", picture("blue")))
+    assert other.client.delete("/collections/animals").status_code == 204
+    assert (one.find(pets), one.client.get("/collections/animals").status_code) == (["b"], 404)
+    found = one.client.post("/search", json={"query": {"text": "red"}, "collections": ["*"]}).json()
+    assert [hit["id"] for hit in found["hits"]] == ["b"]
+
+
+def test_label_sets_and_reviewed_labels_are_common(two: list[Replica], pets: str) -> None:
+    one, other = (replica.client for replica in two)
+    two[0].add(pets, ("a", picture("red")))
+    assert one.put("/collections/pets/label-sets/kind", json={"labels": ["red", "blue"]}).status_code < 300
+    found = other.post(
+        "/search",
+        json={
+            "query": {"text": "x"},
+            "collections": [pets],
+            "filter": {"label": {"set": "kind", "in": ["red"]}},
+        },
+    )
+    assert [hit["id"] for hit in found.json()["hits"]] == ["a"]
+    two[1].add(pets, ("b", picture("red", size=(20, 20))))
+    assert one.get("/collections/pets/label-sets/kind").json()["counts"][0] == {"label": "red", "n": 2}
+
+
+def test_job_is_run_by_its_server_and_seen_and_cancelled_on_the_other_one(
+    two: list[Replica], pets: str
+) -> None:
+    one, other = (replica.client for replica in two)
+
+    def accepted(n: int) -> str:
+        archive = tar_of({f"{i}.png": noise(i) for i in range(n)})
+        headers = {"content-type": "application/x-tar"}
+        job = one.post("/collections/pets/images", content=archive, headers=headers)
+        assert job.status_code == 202, job.text
+        return str(job.json()["id"])
+
+    done = accepted(20)
+    wait_until(lambda: other.get(f"/jobs/{done}").json()["state"] == "done")
+    assert two[1].n_images(pets) == 20
+    cancelled = accepted(400)
+    assert other.delete(f"/jobs/{cancelled}").json()["state"] == "cancelled"
+    wait_until(lambda: one.get(f"/jobs/{cancelled}").json()["state"] == "cancelled")
+    assert two[0].n_images(pets) == two[1].n_images(pets) == len(two[1].find(pets, k=1_000))
+
+
+def test_versions_are_not_changed_while_another_server_lives(two: list[Replica]) -> None:
+    before = two[0].client.get("/collections").json()
+    for client in (replica.client for replica in two):
+        refused = client.post(f"/models/{TINY}/versions/1/activate")
+        assert refused.status_code == 409
+        assert "stop them first" in refused.json()["detail"]
+    assert two[0].client.get("/collections").json() == before
+
+
+def test_server_alone_moves_to_another_version_and_others_start_with_it(
+    model_repo: Path, postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    common = Common(model_repo, postgres_cluster.url(), tmp_path)
+    with common.replica("one", "--rollout", "manual", "--version", "2") as one:
+        one.client.post("/collections", json={"name": "pets"})
+        one.add("pets", ("a", picture("red")))
+        assert one.client.post(f"/models/{TINY}/versions/1/activate").status_code == 202
+        wait_until(lambda: one.active_version() == 1)
+        with common.replica("other") as other:
+            assert other.active_version() == 1
+            assert other.find("pets") == one.find("pets") == ["a"]
+
+
+def test_outage_of_one_server_hinders_no_other(common: Common, two: list[Replica], pets: str) -> None:
+    with common.replica("third") as third:
+        third.add(pets, ("a", picture("red")))
+        third.server.stop(9)
+        with pytest.raises(httpx.TransportError):
+            third.client.get("/readyz")
+    assert [replica.find(pets) for replica in two] == [["a"], ["a"]]
