@@ -1,5 +1,7 @@
 """Several servers on one PostgreSQL database: what one acknowledges, all of them answer with."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,7 +144,47 @@ def test_server_alone_moves_to_another_version_and_others_start_with_it(
 def test_outage_of_one_server_hinders_no_other(common: Common, two: list[Replica], pets: str) -> None:
     with common.replica("third") as third:
         third.add(pets, ("a", picture("red")))
-        third.server.stop(9)
+        third.server.stop(signal.SIGKILL)
         with pytest.raises(httpx.TransportError):
             third.client.get("/readyz")
     assert [replica.find(pets) for replica in two] == [["a"], ["a"]]
+
+
+def test_server_that_fell_far_behind_reads_everything_anew(
+    model_repo: Path, postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    common = Common(model_repo, postgres_cluster.url(), tmp_path)
+    few = {"diptych.adapters.postgres.writes.N_KEPT": 3, "diptych.adapters.postgres.writes.PRUNE_EVERY": 1}
+    with common.replica("one", constants=few) as one, common.replica("other", constants=few) as other:
+        one.add("default", ("a", picture("red")), ("b", picture("blue")))
+        assert sorted(other.find("default")) == ["a", "b"]
+        other.server.process.send_signal(signal.SIGSTOP)
+        for n in range(6):
+            one.add("default", (f"n{n}", noise(n)))
+        one.client.delete("/collections/default/images/b")
+        one.client.post("/collections", json={"name": "pets"})
+        one.add("pets", ("c", picture("red")))
+        other.server.process.send_signal(signal.SIGCONT)
+        assert sorted(other.find("default")) == ["a", *(f"n{n}" for n in range(6))]
+        assert (other.n_images("default"), other.find("pets"), other.n_images("pets")) == (7, ["c"], 1)
+        assert any("too much" in line["message"] for line in other.server.log())
+        one.add("default", ("d", noise(9)))
+        assert (len(other.find("default")), other.n_images("default")) == (8, 8)
+
+
+def test_next_server_does_what_the_killed_one_did_for_all(
+    model_repo: Path, postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    common = Common(model_repo, postgres_cluster.url(), tmp_path)
+    soon = {"diptych.core.collections.registry.LOOK_S": 0.05}
+    with common.replica("one") as one, common.replica("other", constants=soon) as other:
+        one.add("default", ("a", picture("red")))
+        (used,) = common.originals.glob("images/*/*")
+        unused = common.originals / "images" / "ff" / ("f" * 64)
+        unused.parent.mkdir(exist_ok=True)
+        unused.write_bytes(b"of an add that failed")
+        for file in (used, unused):
+            os.utime(file, (1, 1))
+        one.server.stop(signal.SIGKILL)
+        wait_until(lambda: not unused.exists())
+        assert other.client.get("/collections/default/images/a/original").content == picture("red")

@@ -14,7 +14,7 @@ from diptych.adapters.sqlite.catalogue import uncounted
 from diptych.core.collections.stored.peers import News, RowChange
 
 N_KEPT = 5_000  # writes; a server that is further behind reads its collections anew
-_PRUNE_EVERY = 100
+PRUNE_EVERY = 100
 
 TABLES = (
     # `folder`: the one with the originals; `generation`: raised when other versions serve; `number`, `id`: of
@@ -83,7 +83,7 @@ def flush(db: PostgresConnection, number: int, id: str, server: str) -> None:
             [(number, c, kind, identity, keys) for (c, kind, identity), keys in db.changes.items()],
         )
         db.changes.clear()
-    if number % _PRUNE_EVERY == 0:
+    if number % PRUNE_EVERY == 0:
         for table in ("writes", "changes"):
             db.execute(f"DELETE FROM {table} WHERE number <= ?", (number - N_KEPT,))  # noqa: S608 - constants
 

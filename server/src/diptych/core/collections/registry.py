@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 60.0  # after images could not be embedded
 LOOK_S = 2.0  # between two looks whether this server leads
-SWEEP_S = 3_600.0  # between two looks for files that nothing uses, where other servers leave some
+TIDY_S = 3_600.0  # between two looks for what other servers have left
 
 
 class CollectionRegistry:
@@ -103,10 +103,10 @@ class CollectionRegistry:
                 )
         if not self._read_only:
             await self._indexes.remove_unused(await self._used_indexes())
-            if await self._records.peers.leads():
+            if leads := await self._records.peers.leads():
                 await self._begin_to_lead()
             if not self._records.peers.is_alone:
-                self._background.start(self._lead(), "work of one server for all")
+                self._background.start(self._lead(is_leading=leads), "work of one server for all")
         self._background.start(self._upkeep.run(lambda: self), "training indexes")
 
     async def follow(self, stored: Sequence[CollectionInfo], *, anew: bool) -> None:
@@ -211,9 +211,8 @@ class CollectionRegistry:
         collection.report_metrics()
         self._serving.remove(collection.number)
 
-    async def _lead(self) -> None:
-        """Do the work of one server for all as soon as this one leads, and sweep files once in a while."""
-        is_leading = await self._records.peers.leads()
+    async def _lead(self, *, is_leading: bool) -> None:
+        """Do the work of one server for all as soon as this one leads, and again what others have left."""
         while not is_leading:
             await asyncio.sleep(LOOK_S)
             with suppress(StoreError):
@@ -221,27 +220,29 @@ class CollectionRegistry:
                 if is_leading:
                     await self._begin_to_lead()
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(TIDY_S)
             with suppress(StoreError):
-                await self._sweep()
+                await self._tidy()
 
     async def _begin_to_lead(self) -> None:
         """Remove what is not used, and begin to bring rows up to date in the background."""
-        await self._sweep()
+        await self._tidy()
         unread = await self._exif.begin(self)
         self._background.start(self._exif.run(unread, self._pace()), "reading EXIF")
-        for number in await self._records.catalogue.dropped():
-            self._background.start(self._clear(number), "removing a dropped collection")
         for collection in self:
             if collection.pair is not None and collection.pair.index.pending:
                 self._background.start(
                     self._complete(collection, collection.pair), f"embedding collection {collection.name}"
                 )
-            self._index_words(collection)
 
-    async def _sweep(self) -> None:
+    async def _tidy(self) -> None:
+        """Finish what a server that was killed has left, and remove files that no row uses."""
         if n_removed := await self._files.sweep(await self._images.stored()):
             log.warning("%d image files that no row uses are removed", n_removed)
+        for number in await self._records.catalogue.dropped():
+            self._background.start(self._clear(number), "removing a dropped collection")
+        for collection in self:
+            self._index_words(collection)
 
     async def _open(self, info: CollectionInfo, sources: dict[str, Target]) -> None:
         """Open one collection with the vectors that it had, or with those of the version that serves."""
