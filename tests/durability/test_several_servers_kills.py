@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -35,14 +35,15 @@ class Load:
         self.replicas = replicas
         self.kept, self.deleted = set[str](), set[str]()
         self.wrong = list[str]()
+        self.killed = set[str]()  # addresses
         self.stops = threading.Event()
         self._numbers = iter(range(1_000_000))
         self._lock = threading.Lock()
 
     def run(self, own: int, seed: int) -> None:
-        """Write by one server until it ends, or all is stopped."""
+        """Write by one server until it is killed, or all is stopped."""
         rng, replica = random.Random(seed), self.replicas[own]
-        while not self.stops.is_set() and replica.server.process.poll() is None:
+        while not self.stops.is_set() and replica.server.url not in self.killed:
             with self._lock:
                 id = f"i{next(self._numbers)}"
             try:
@@ -50,26 +51,30 @@ class Load:
             except UNSURE:
                 continue
             self.kept.add(id)
-            self._ask(rng, id, expected=[id])
+            self._ask(rng, id, is_there=True)
             if rng.random() < 0.3:
-                with self._lock:
-                    victim = rng.choice(sorted(self.kept))
-                    self.kept.discard(victim)
-                if replica.client.delete(f"/collections/pets/images/{victim}").status_code == 204:
-                    self.deleted.add(victim)
-                    self._ask(rng, victim, expected=[])
+                self._delete(rng, replica)
 
-    def _ask(self, rng: random.Random, id: str, expected: list[str]) -> None:
-        """Ask a server for an image, by a filter or among all."""
+    def _delete(self, rng: random.Random, replica: Replica) -> None:
+        """Delete one of the pictures. Whether it is there is not known if there is no answer."""
+        with self._lock:
+            id = rng.choice(sorted(self.kept))
+            self.kept.discard(id)
+        with suppress(httpx.TransportError):
+            if replica.client.delete(f"/collections/pets/images/{id}").status_code == 204:
+                self.deleted.add(id)
+                self._ask(rng, id, is_there=False)
+
+    def _ask(self, rng: random.Random, id: str, *, is_there: bool) -> None:
+        """Ask a server for a picture, by a filter or among all."""
         other = rng.choice(self.replicas)
+        search = {"filter": {"kind": id}} if rng.random() < 0.5 else {}
         try:
-            found = (
-                other.find("pets", filter={"kind": id}) if rng.random() < 0.5 else other.find("pets", k=1_000)
-            )
+            found = other.find("pets", k=1_000, **search)
         except UNSURE:
             return
-        if [one for one in found if one == id] != expected and id not in self.deleted:
-            self.wrong.append(f"{id}: {found}")
+        if (id in found) != is_there and (id in self.kept or not is_there):  # else it is deleted meanwhile
+            self.wrong.append(f"{id} is {'missing' if is_there else 'found'} by {other.server.url}, {search}")
 
 
 def disturbed(common: Common, durable: Cluster, n_rounds: int) -> None:
@@ -83,6 +88,7 @@ def disturbed(common: Common, durable: Cluster, n_rounds: int) -> None:
                 written_more(load, 10)
                 victim = n_round % 3
                 load.replicas[victim].server.stop(signal.SIGKILL)
+                load.killed.add(load.replicas[victim].server.url)
                 running[victim].result()
                 written_more(load, 10)
                 load.replicas[victim] = stack.enter_context(common.replica(f"data{victim}"))

@@ -209,14 +209,14 @@ class PostgresThreads:
                 db = self._connection(is_writer=True)
                 db.execute("BEGIN")
                 last = writes.last_write(db, locked=True)  # waits for a COMMIT that still runs
-                number = writes.number_of(db, id, self.known.number) if in_doubt else None
-                if number is None:
+                own = writes.again(db, id, self.known.number) if in_doubt else None
+                if own is None:
                     in_doubt.clear()
-                    result, number = self._work(db, work, id, last), last.number + 1
-                self._next = LastWrite(number, id, writes.touch(db))
+                    result, own = self._work(db, work, id, last)
+                self._next = own
                 in_doubt[:] = [result]
                 self._commit(db, step)
-                self._note(self._next)
+                self._note(own)
                 self._outage.end()
                 return result
             except psycopg.Error as error:
@@ -228,7 +228,9 @@ class PostgresThreads:
                 self._roll_back(db)
                 raise
 
-    def _work(self, db: PostgresConnection, work: Work[Result], id: str, last: LastWrite) -> Result:
+    def _work(
+        self, db: PostgresConnection, work: Work[Result], id: str, last: LastWrite
+    ) -> tuple[Result, LastWrite]:
         """Do the work of a transaction, and number it."""
         self._next = self.known
         self._require_known(db, last)
@@ -236,8 +238,7 @@ class PostgresThreads:
         vector_tables.flush(db)
         if not self.is_shared:
             db.changes.clear()  # nobody reads them
-        writes.flush(db, last.number + 1, id, self.server)
-        return result
+        return result, writes.flush(db, last.number + 1, id, self.server)
 
     def _note(self, own: LastWrite) -> None:
         """Know an own write, unless others have written before it: then it is among the next news."""

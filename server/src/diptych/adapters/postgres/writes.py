@@ -47,12 +47,6 @@ def last_write(db: PostgresConnection, *, locked: bool = False) -> LastWrite:
     return LastWrite(*(db.execute(f"{query} FOR UPDATE" if locked else query).fetchone() or ()))
 
 
-def number_of(db: PostgresConnection, id: str, after: int) -> int | None:
-    """The number of a write that took place after another one; None if it did not."""
-    found = db.execute("SELECT number FROM writes WHERE id = ? AND number > ?", (id, after)).fetchone()
-    return None if found is None else int(found[0])
-
-
 def has_lost(db: PostgresConnection, known: LastWrite, last: LastWrite) -> bool:
     """Whether the database lacks a write that was known to have taken place."""
     if last.number == known.number:
@@ -73,10 +67,13 @@ def note(
     db.changes.setdefault((c, kind, identity), []).extend(keys)
 
 
-def flush(db: PostgresConnection, number: int, id: str, server: str) -> None:
-    """Write the number and id of the running transaction, and what was noted."""
-    db.execute("UPDATE last_write SET number = ?, id = ?", (number, id))
-    db.execute("INSERT INTO writes (number, id, server) VALUES (?, ?, ?)", (number, id, server))
+def flush(db: PostgresConnection, number: int, id: str, server: str) -> LastWrite:
+    """Write the number and id of the running transaction, and what was noted; return the write."""
+    statement = (
+        "WITH noted AS (INSERT INTO writes (number, id, server) VALUES (?1, ?2, ?3))"
+        " UPDATE last_write SET number = ?1, id = ?2 RETURNING number, id, generation"
+    )
+    own = LastWrite(*(db.execute(statement, (number, id, server)).fetchone() or ()))
     if db.changes:
         db.executemany(
             "INSERT INTO changes (number, collection, kind, identity, keys) VALUES (?, ?, ?, ?, ?)",
@@ -86,13 +83,18 @@ def flush(db: PostgresConnection, number: int, id: str, server: str) -> None:
     if number % PRUNE_EVERY == 0:
         for table in ("writes", "changes"):
             db.execute(f"DELETE FROM {table} WHERE number <= ?", (number - N_KEPT,))  # noqa: S608 - constants
+    return own
 
 
-def touch(db: PostgresConnection) -> int:
-    """Write, so that a COMMIT waits for a synchronous standby; return the generation."""
+def again(db: PostgresConnection, id: str, after: int) -> LastWrite | None:
+    """The write of this id, if it took place after another one. Its COMMIT may lack on a standby, so that
+    something is written, whose COMMIT waits for both.
+    """
+    found = db.execute("SELECT number FROM writes WHERE id = ? AND number > ?", (id, after)).fetchone()
+    if found is None:
+        return None
     statement = "UPDATE last_write SET number = number RETURNING generation"
-    (generation,) = db.execute(statement).fetchone() or (0,)
-    return int(generation)
+    return LastWrite(int(found[0]), id, *(db.execute(statement).fetchone() or ()))
 
 
 def news_since(db: PostgresConnection, known: LastWrite, last: LastWrite, server: str) -> News:
