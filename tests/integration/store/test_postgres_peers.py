@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
 
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.database_id import DATABASE_ID
+from diptych.adapters.files.quota import Quota
 from diptych.adapters.postgres import threads, writes
 from diptych.adapters.postgres.store import PostgresStore
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
@@ -16,6 +20,8 @@ from diptych.core.collections.stored.peers import News
 from diptych.core.rollout.types import Rollout, ServedVersions
 from diptych.core.types import Target
 from diptych.errors import ConfigError, Conflict, DataDirLocked, StoreUnavailable
+from diptych.settings import Settings
+from diptych.wiring.store import open_store
 from integration.store_contract import REF, row
 from support.postgres import Cluster
 
@@ -231,3 +237,23 @@ def test_writes_that_are_lost_are_noticed_by_who_knew_them(run: Run, url: str) -
                 await refused
 
     run(story)
+
+
+def test_originals_of_one_server_are_moved_before_several_share_them(url: str, tmp_path: Path) -> None:
+    alone, common = tmp_path / "alone", tmp_path / "originals"
+    PostgresStore(url, alone).close_now()
+    file = alone / "images" / "ab" / ("ab" * 32)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"picture")
+    settings = Settings(store=url, data_dir=alone, originals=f"file://{common}")  # type: ignore[arg-type]
+    with closing(DataLock(alone)) as lock:
+        with pytest.raises(ConfigError, match=f"there is no folder {common}: make it"):
+            open_store(settings, Quota(), lock)
+        common.mkdir()
+        with pytest.raises(ConfigError, match=f"move its images, thumbnails and {DATABASE_ID} to {common}"):
+            open_store(settings, Quota(), lock)
+        for name in ("images", DATABASE_ID):
+            (alone / name).rename(common / name)
+        open_store(settings, Quota(), lock).close_now()
+    assert (alone / DATABASE_ID).read_text() == (common / DATABASE_ID).read_text()
+    opened(url, tmp_path, "new").close_now()

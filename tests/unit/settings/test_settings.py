@@ -42,6 +42,17 @@ def test_store_is_a_url_that_no_error_shows() -> None:
     assert "s3cret" not in repr(read_settings({"store": "postgresql://u:s3cret@db/d"}))
 
 
+def test_common_originals_are_a_folder_beside_a_database() -> None:
+    given = {"store": "postgresql://db/d", "originals": "file:///mnt/my originals"}
+    assert read_settings(given).originals_dir == Path("/mnt/my originals")
+    assert read_settings({"data_dir": "/srv/d"}).originals_dir == Path("/srv/d")
+    with pytest.raises(ConfigError, match="originals needs DIPTYCH_STORE"):
+        read_settings({"originals": "file:///mnt"})
+    for url in ("/mnt", "file://mnt", "s3://bucket", "file:///mnt?x"):
+        with pytest.raises(ConfigError, match="file:///FOLDER"):
+            read_settings(given | {"originals": url})
+
+
 def test_other_hosts_need_a_key_or_insecure() -> None:
     with pytest.raises(ConfigError, match=r"DIPTYCH_API_KEY.*--insecure"):
         read_settings({"host": "0.0.0.0"})
