@@ -96,6 +96,8 @@ def test_the_calibration_of_other_vectors_is_refused(file: Path) -> None:
             "first share must be below its second",
         ),
         ({"maps": {"text": {**MAP.model_dump(), "cohort": [0, 1.5]}}}, "less than or equal to 1"),
+        ({"maps": {"text": {**MAP.model_dump(), "cohort": [0.98, 1]}}}, "leaves 1 of the 50 rows of bank"),
+        ({"maps": {"text": {**MAP.model_dump(), "cohort": [0.999, 1]}}}, "leaves 0 of the 50 rows of bank"),
         ({"maps": {"text": {**MAP.model_dump(), "more": 1}}}, "not permitted"),
         ({"bank": unit_rows(50)}, "bank is float32"),
         ({"bank": unit_rows(1).astype(np.float16)}, "must have 2 to 20,000 rows of 4 numbers"),

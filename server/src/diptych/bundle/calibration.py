@@ -256,6 +256,16 @@ def _checked(about: dict[str, Any], bank: Embeddings, embed_dim: int) -> Calibra
         if kind not in get_args(QueryKind):
             raise ValueError(f"it maps queries of kind {kind!r}, there is: {', '.join(get_args(QueryKind))}")
         maps[kind] = RelevanceMap.model_validate(stated)
+        _require_cohort(maps[kind].cohort, len(bank))
     if not isinstance(about["identity"], str):
         raise TypeError(f"identity is {about['identity']!r:.80}")
     return Calibration(about["identity"], bank, maps)
+
+
+def _require_cohort(cohort: tuple[float, float], m: int) -> None:
+    """Raises ValueError for a cohort that `background` cannot fill."""
+    n_left = m - round(cohort[0] * m)
+    if n_left < MIN_BANK:
+        raise ValueError(
+            f"cohort is {cohort}, which leaves {n_left} of the {m} rows of bank, it must leave {MIN_BANK}"
+        )
