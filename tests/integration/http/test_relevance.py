@@ -143,9 +143,10 @@ def test_a_calibration_that_is_worth_nothing_gives_no_relevance_and_says_why(tmp
 def test_a_running_server_follows_the_file(tmp_path: Path) -> None:
     with running_app(tmp_path, poll_s=0.1) as client:
         fill(client)
-        file = write_tiny_calibration(tmp_path / "model_repo")
+        repo = tmp_path / "model_repo"
+        write_tiny_calibration(repo)
         require_relevance(client, known=True)
-        file.unlink()
+        write_tiny_calibration(repo, relevance=MAP.model_copy(update={"error": 0.5}))
         require_relevance(client, known=False)
 
 
@@ -185,22 +186,28 @@ def test_a_version_that_left_the_repository_keeps_its_relevance(tmp_path: Path) 
         assert None not in before.values()
 
 
-def test_a_version_that_left_before_its_calibration_was_kept_has_none_and_the_log_says_so(
+def test_a_version_that_left_before_its_calibration_was_kept_has_none_until_the_file_is_put_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_tiny_bundle(tmp_path / "model_repo")
-    write_tiny_calibration(tmp_path / "model_repo")
+    file = write_tiny_calibration(tmp_path / "model_repo")
     models = tmp_path / "data" / "models"
     with running_app(tmp_path) as client:
         fill(client)
         require_kept(models)
     shutil.rmtree(tmp_path / "model_repo")
-    (tmp_path / "model_repo").mkdir()
+    (tmp_path / "model_repo" / "tiny").mkdir(parents=True)
     (kept,) = models.glob(f"*{SUFFIX}")
+    put_back = kept.read_bytes()
     kept.unlink()  # as an earlier release left it
-    with caplog.at_level(logging.WARNING), running_app(tmp_path) as client:
+    with caplog.at_level(logging.WARNING), running_app(tmp_path, poll_s=0.1) as client:
         assert set(relevance(search(client)).values()) == {None}
+        file.write_bytes(put_back)
+        require_relevance(client, known=True)
     assert "search hits of tiny/1 have no relevance: the version has left the model repository" in caplog.text
+    with running_app(tmp_path):
+        require_kept(models)
+    assert kept.read_bytes() == put_back
 
 
 def require_kept(models: Path) -> None:

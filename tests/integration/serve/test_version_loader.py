@@ -49,8 +49,8 @@ class Folders:
     def folders(self, ref: VersionRef) -> list[Path]:
         return [self.repository.folder(ref.name, ref.version)]
 
-    def kept_calibration(self, ref: VersionRef) -> Path:
-        return self.root / "kept.calibration.npz"
+    def calibrations(self, ref: VersionRef) -> tuple[Path, Path]:
+        return self.repository.calibration(ref.name, ref.version), self.root / "kept.calibration.npz"
 
     def broken(self, name: str) -> dict[str, str]:
         return {}

@@ -15,7 +15,7 @@ from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.bundle.calibration import SUFFIX
+from diptych.bundle.calibration import SUFFIX, calibration_file
 from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.collections.stored.ids import sha256_of
@@ -272,7 +272,7 @@ def keep(data_dir: Path, model_repo: Path, *versions: int) -> list[str]:
         if kept.folder(digests[-1]) is None:
             kept.add(digests[-1], folder)
         else:
-            kept.add_calibration(digests[-1], folder)
+            kept.add_calibration(digests[-1], calibration_file(folder))
     kept.retain(digests)
     return digests
 

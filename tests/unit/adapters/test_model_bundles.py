@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.model_bundles import ModelBundles
+from diptych.bundle.calibration import read_calibration, write_calibration
 from diptych.bundle.manifest import Manifest, bundle_digest, read_manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.types import VersionRef
@@ -245,6 +247,10 @@ def test_version_that_is_nowhere_is_named_and_the_others_are_kept(root: Path, mo
     assert read_manifest(models / ref.bundle[:16]).version == 1
 
 
+def kept_calibration(found: ModelBundles, ref: VersionRef) -> Path:
+    return found.calibrations(ref)[1]
+
+
 def test_calibration_of_a_kept_version_outlives_the_model_repository(root: Path, models: Path) -> None:
     ref = publish(root, TINY)
     written = write_tiny_calibration(root).read_bytes()
@@ -252,7 +258,7 @@ def test_calibration_of_a_kept_version_outlives_the_model_repository(root: Path,
     shutil.rmtree(root)
     again = bundles(root, models)
     again.keep([ref])
-    kept = again.kept_calibration(ref)
+    kept = kept_calibration(again, ref)
     assert kept == models / f"{ref.bundle[:16]}.calibration.npz"
     assert (kept.read_bytes(), kept.stat().st_mode & 0o077) == (written, 0)
     again.keep([])
@@ -263,41 +269,51 @@ def test_copy_without_calibration_gets_the_one_of_the_model_repository(root: Pat
     ref = publish(root, TINY)
     found = bundles(root, models)
     found.keep([ref])
-    assert not found.kept_calibration(ref).exists()
+    assert not kept_calibration(found, ref).exists()
     for floor in (2.0, 3.0):  # made later, and made again
         written = write_tiny_calibration(root, relevance=MAP.model_copy(update={"floor": floor}))
         found.keep([ref])
-        assert found.kept_calibration(ref).read_bytes() == written.read_bytes()
-    written.unlink()
-    found.keep([ref])
-    assert not found.kept_calibration(ref).exists()
+        assert kept_calibration(found, ref).read_bytes() == written.read_bytes()
 
 
-def test_damaged_calibration_does_not_replace_the_copy(root: Path, models: Path) -> None:
+def test_calibration_that_is_damaged_or_deleted_does_not_replace_the_copy(root: Path, models: Path) -> None:
     ref = publish(root, TINY)
     file = write_tiny_calibration(root)
     found, whole = bundles(root, models), file.read_bytes()
     found.keep([ref])
     file.write_bytes(whole[:-9])
     found.keep([ref])
-    assert found.kept_calibration(ref).read_bytes() == whole
+    assert kept_calibration(found, ref).read_bytes() == whole
+    file.unlink()
+    found.keep([ref])
+    assert kept_calibration(found, ref).read_bytes() == whole
+
+
+def test_calibration_alone_is_kept_for_a_version_that_has_left_if_it_fits(root: Path, models: Path) -> None:
+    ref = publish(root, TINY)
+    found = bundles(root, models)
+    found.keep([ref])
+    file = write_tiny_calibration(root)
+    fits = file.read_bytes()
+    manifest = read_manifest(root / TINY / "1")
+    shutil.rmtree(root / TINY / "1")
+    write_calibration(file, replace(read_calibration(file, manifest), identity="0" * 64))
+    found.keep([ref])
+    assert not kept_calibration(found, ref).exists()
+    file.write_bytes(fits)
+    found.keep([ref])
+    assert kept_calibration(found, ref).read_bytes() == fits
 
 
 def test_calibrations_count_against_the_limit_of_the_data_folder(root: Path, models: Path) -> None:
     ref = publish(root, TINY)
-    file = write_tiny_calibration(root)
+    write_tiny_calibration(root)
     quota = Quota(10**9)
     found = ModelBundles(ModelRepository(root), KeptBundles(models, quota), lambda manifest: None)
     found.keep([ref])
     assert 10**9 - quota.free_bytes == found.kept_bytes(ref)
-    with_calibration = found.kept_bytes(ref)
     again = Quota(10**9)
     KeptBundles(models, again)  # as after a restart
     assert again.free_bytes == quota.free_bytes
-    n_bytes = file.stat().st_size
-    file.unlink()
-    found.keep([ref])
-    assert (with_calibration - found.kept_bytes(ref), 10**9 - quota.free_bytes) == (
-        n_bytes,
-        found.kept_bytes(ref),
-    )
+    found.keep([])
+    assert quota.free_bytes == 10**9

@@ -97,9 +97,11 @@ class ModelBundles:
             )
         return found
 
-    def kept_calibration(self, ref: VersionRef) -> Path:
-        """The file of the calibration next to the kept copy of a version; it need not exist."""
-        return self._kept.calibration(ref.bundle)
+    def calibrations(self, ref: VersionRef) -> tuple[Path, Path]:
+        """The files of the calibration of a version, the first that can be used counts: in the model
+        repository, in the data folder. They need not exist.
+        """
+        return self._repository.calibration(ref.name, ref.version), self._kept.calibration(ref.bundle)
 
     def keep(self, refs: Sequence[VersionRef]) -> None:
         """Keep copies of exactly these versions in the data folder, with their calibrations as they are now.
@@ -122,15 +124,19 @@ class ModelBundles:
         return 0
 
     def _keep(self, ref: VersionRef) -> bool:
-        """Whether it is kept now. Hard links of earlier releases to the repository are replaced by a copy."""
+        """Whether it is kept now. Hard links of earlier releases to the repository are replaced by a copy.
+
+        A version that has left the repository may have a calibration there.
+        """
         kept, source = self._kept.folder(ref.bundle), self._folder_in_repository(ref)
-        if source is None:
-            return kept is not None
-        if kept is None or (kept / MANIFEST_FILE).samefile(source / MANIFEST_FILE):
+        is_copy = kept is not None and (
+            source is None or not (kept / MANIFEST_FILE).samefile(source / MANIFEST_FILE)
+        )
+        if is_copy:
+            self._kept.add_calibration(ref.bundle, self._repository.calibration(ref.name, ref.version))
+        elif source is not None:
             self._kept.add(ref.bundle, source)
-        else:
-            self._kept.add_calibration(ref.bundle, source)
-        return True
+        return is_copy or source is not None
 
     def _folder_in_repository(self, ref: VersionRef, *, incomplete: bool = False) -> Path | None:
         find = self._stated if incomplete else self._complete

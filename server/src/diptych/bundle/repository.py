@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from diptych.bundle.calibration import calibration_file
 from diptych.bundle.checksums import check_files, describe_files
 from diptych.bundle.manifest import (
     MANIFEST_FILE,
@@ -74,6 +75,10 @@ class ModelRepository:
             there = ", ".join(map(str, versions)) or "none"
             raise NotFound(f"model {name!r} has no version {version}; there is: {there}")
         return self._root / name / str(version)
+
+    def calibration(self, name: str, version: int) -> Path:
+        """The file of the calibration of a version. Neither need exist."""
+        return calibration_file(self._root / name / str(version))
 
     def manifest(self, name: str, version: int) -> Manifest:
         """The manifest of a version. Raises NotFound; InvalidManifest, also if it names another version."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 from diptych.adapters.files.calibration_reader import CalibrationReader
-from diptych.bundle.calibration import calibration_file
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.serving.version import ReadCalibration, Version
 from diptych.core.serving.versions import OnStep
@@ -28,7 +27,7 @@ LOG = logging.getLogger("diptych.versions")
 _COPY = "%s is damaged in the model repository, its copy is loaded instead: %s"
 _NO_CALIBRATION = (
     "search hits of %s have no relevance: the version has left the model repository, and the data folder "
-    "keeps no calibration of it; put both back and restart"
+    "keeps no calibration of it; put %s.calibration.npz back, or put the version back and calibrate it"
 )
 
 BuildVersion = Callable[[LoadedBundle, DecodeMode, Execution, ReadCalibration], Version]
@@ -43,8 +42,10 @@ class BundleFolders(Protocol):
         """
         ...
 
-    def kept_calibration(self, ref: VersionRef) -> Path:
-        """The file of the calibration in the data folder; it need not exist."""
+    def calibrations(self, ref: VersionRef) -> tuple[Path, Path]:
+        """The files of the calibration of a version: in the model repository, in the data folder. They need
+        not exist.
+        """
         ...
 
     def broken(self, name: str) -> dict[str, str]:
@@ -123,11 +124,11 @@ class VersionLoader:
         """Read the file in the model repository, or else the one in the data folder: a version may leave the
         repository, with its calibration or without.
         """
-        folder = self._settings.model_repo / ref.name / str(ref.version)
-        files = calibration_file(folder), self._folders.kept_calibration(ref)
-        if not folder.is_dir() and not any(file.is_file() for file in files):
-            LOG.warning(_NO_CALIBRATION, ref)
-        return CalibrationReader(files, bundle.manifest)
+        files = self._folders.calibrations(ref)
+        has_left = not (self._settings.model_repo / ref.name / str(ref.version)).is_dir()
+        if has_left and not any(file.is_file() for file in files):
+            LOG.warning(_NO_CALIBRATION, ref, ref)
+        return CalibrationReader(*files, bundle.manifest)
 
     def _verified(self, ref: VersionRef) -> VerifiedBundle:
         """Verify the files of exactly this version, its copy if others are damaged.

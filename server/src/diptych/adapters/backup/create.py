@@ -105,7 +105,7 @@ def _copy_bundles(source: KeptBundles, folder: Path, report: Report) -> tuple[st
             if kept is not None and copies.folder(sha256) is None:
                 copies.add(sha256, kept)
             elif kept is not None:
-                copies.add_calibration(sha256, kept)
+                copies.add_calibration(sha256, source.calibration(sha256))
         except (FileNotFoundError, BundleError):
             if source.folder(sha256) is not None:
                 raise

@@ -95,19 +95,17 @@ class KeptBundles:
         except BaseException:
             self._remove(staged)
             raise
-        self.add_calibration(bundle, source)
+        self.add_calibration(bundle, calibration_file(source))
 
-    def add_calibration(self, bundle: str, source: Path) -> None:
-        """Make the calibration of a kept bundle that of the bundle in the folder `source`, which may have
-        none.
+    def add_calibration(self, bundle: str, given: Path) -> None:
+        """Keep a copy of the file `given` as the calibration of a kept bundle.
 
-        One that cannot be read, as it is damaged or of other vectors, does not replace the kept one. Raises
-        StoreFull beyond the quota.
+        One that is missing, damaged or of other vectors does not replace the kept one. Raises StoreFull
+        beyond the quota.
         """
-        given, kept = calibration_file(source), self.calibration(bundle)
-        if not given.is_file():
-            self._remove(kept)
-        elif not (kept.is_file() and filecmp.cmp(given, kept, shallow=False)) and _is_readable(given, source):
+        kept = self.calibration(bundle)
+        is_new = given.is_file() and not (kept.is_file() and filecmp.cmp(given, kept, shallow=False))
+        if is_new and _is_readable(given, self._root / bundle[:N_DIGITS]):
             self._replace(kept, given)
 
     def _replace(self, kept: Path, given: Path) -> None:
