@@ -105,7 +105,10 @@ def test_a_version_without_calibration_says_how_to_get_one(tmp_path: Path) -> No
         assert set(relevance(search(client)).values()) == {None}
         answer = client.get("/search", params={"q": "red", "min_relevance": 0.5})
         assert answer.status_code == 422
-        assert "`diptych-train calibrate tiny/1`" in answer.json()["detail"]
+        assert answer.json()["detail"].endswith(
+            "`diptych-train calibrate tiny/1` gives them one; if the version has left the model repository, "
+            "put it back first, or only tiny/1.calibration.npz"
+        )
 
 
 def test_models_show_how_reliable_relevance_is(tmp_path: Path) -> None:

@@ -175,6 +175,14 @@ def calibrated_identity(manifest: Manifest) -> str:
     return identity(manifest, precision, "exact")
 
 
+def how_to_calibrate(version: str) -> str:
+    """What gives search hits of a version, such as "everyday/1", a relevance."""
+    return (
+        f"`diptych-train calibrate {version}` gives them one; if the version has left the model repository, "
+        f"put it back first, or only {version}{SUFFIX}"
+    )
+
+
 def read_calibration(file: Path, manifest: Manifest) -> Calibration:
     """Read the calibration of a version.
 

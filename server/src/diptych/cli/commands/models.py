@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from diptych.bundle.calibration import how_to_calibrate
 from diptych.cli.arguments import add_server_arguments
 from diptych.cli.commands import activate_model, compare_models, push_model, suggest_models
 from diptych.cli.output.console import cell, format_bytes, out, out_json, out_table
@@ -116,8 +117,7 @@ def _relevance(model: ModelSummary) -> str:
     """Whether searches with the served version have a relevance, and how reliable it is."""
     found = model.calibration
     if found is None:
-        command = f"diptych-train calibrate {cell(model.name)}/{model.active}"
-        return f"search hits have no relevance: `{command}` gives them one"
+        return f"search hits have no relevance: {how_to_calibrate(f'{cell(model.name)}/{model.active}')}"
     kinds = {"by words": found.text, "by an image": found.image}
     parts = [f"{title} {_reliability(one)}" for title, one in kinds.items()]
     return f"relevance of searches: {'; '.join(parts)}; background of {found.n_background:,} images"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from diptych.bundle.calibration import RECOMMENDED_RELEVANCE, Calibration, QueryKind
+from diptych.bundle.calibration import RECOMMENDED_RELEVANCE, Calibration, QueryKind, how_to_calibrate
 from diptych.core.types import Embedding, VersionRef
 from diptych.errors import InvalidValue
 
@@ -26,9 +26,7 @@ class Relevance:
             return
         if self.calibration is None:
             raise InvalidValue(
-                f"{ref} is not calibrated, so that hits have no relevance: `diptych-train calibrate {ref}` "
-                "does it",
-                name,
+                f"{ref} is not calibrated, so that hits have no relevance: {how_to_calibrate(str(ref))}", name
             )
         if (reason := self.calibration.without(self.kind)) is not None:
             raise InvalidValue(f"hits of {self.kind} queries have no relevance by {ref}: {reason}", name)
