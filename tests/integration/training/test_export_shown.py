@@ -158,6 +158,10 @@ def test_a_model_of_photographs_and_drawings_shows_its_failures(tmp_path: Path) 
     assert "failures.png" in repository.verify("both", 1).files
     card = (repository.folder("both", 1) / "MODEL_CARD.md").read_text()
     assert "](failures.png)" in card
+    assert "names on sexual health are counted and not shown" in card
+    assert (
+        "a two-part image tower (an EfficientNet-Lite for photographs, a ResNet for drawings) and a" in card
+    )
     assert re.search(r"^- Drawings: \d+ of \d+ named right, among \d+ names$", card, re.MULTILINE)
 
 

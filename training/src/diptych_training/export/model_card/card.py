@@ -53,7 +53,9 @@ TOWERS = {
     "vit": "vision transformer",
     "pooled_vit": "vision transformer with SigLIP's attention pooling",
     "efficientnet_lite": "EfficientNet-Lite",
-    "photographs_and_drawings": "pair of an EfficientNet-Lite for photographs and a ResNet for drawings",
+    "photographs_and_drawings": (
+        "two-part image tower (an EfficientNet-Lite for photographs, a ResNet for drawings)"
+    ),
 }
 CARDS = {"photographs_and_drawings": "model_card_of_things.md"}  # by the kind of the image tower
 

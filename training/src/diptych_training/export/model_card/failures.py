@@ -32,7 +32,8 @@ What its float32 weights name right in its proof set, one picture of each photog
 
 {{counts}}
 
-The picture shows wrong names, widest margins first. The table of sources below has the licences.
+The picture shows wrong names, widest margins first; names on sexual health are counted and not shown.
+The table of sources below has the licences.
 
 ![Drawings and photographs with their right and wrong names]({FAILURES_FILE})
 """
