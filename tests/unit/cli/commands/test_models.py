@@ -72,6 +72,17 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
     ]
 
 
+def test_models_says_how_hits_get_a_relevance(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    row = {"name": "mine", "versions": [5], "active": 5, "source": None, "serving": SERVING}
+    command_runner(
+        models, FakeApi().on("GET /models", ok({"models": [row | {"calibration": None}]})), monkeypatch
+    )()
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "  search hits have no relevance: `diptych-train calibrate mine/5` gives them one; if the version "
+        "has left the model repository, put it back first, or only mine/5.calibration.npz"
+    )
+
+
 PREVIOUS = {"name": "tiny", "version": 1, "n_lagging": 0, "memory_bytes": 20_000, "vector_bytes": 10_000}
 PREVIOUS |= {"weight_bytes": 600_000_000, "bundle_bytes": 0, "precision": "fp32"}
 STATUS = {
