@@ -3,6 +3,7 @@
 Worker processes of a run import this module again, so the commands are imported only inside `main`.
 """
 
+import gc
 import os
 import sys
 
@@ -21,6 +22,10 @@ def main() -> int:
     except KeyboardInterrupt:
         sys.stderr.write("diptych-train: interrupted\n")
         return INTERRUPTED
+    finally:
+        # At its end the interpreter would look for garbage among all objects of torch: a second or more, in
+        # which an interrupted command seems to go on.
+        gc.freeze()
 
 
 if __name__ == "__main__":

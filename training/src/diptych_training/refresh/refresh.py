@@ -10,12 +10,14 @@ from hashlib import sha256
 
 from diptych.bundle.manifest import TextSpec
 from diptych.errors import NotFound
+from diptych_training.config import TrainConfig
 from diptych_training.errors import NothingGained, RunInUse, TooMuchLost, TrainingConfigError
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
-from diptych_training.files import exclusive_lock
+from diptych_training.files import exclusive_lock, write_text
 from diptych_training.progress import Reporter
-from diptych_training.refresh.evaluation.trials import best_training
+from diptych_training.refresh.evaluation.evaluate import is_bound_alone
+from diptych_training.refresh.evaluation.trials import FoldScores, best_training
 from diptych_training.refresh.folds import chosen_recipe, judge_folds
 from diptych_training.refresh.ledger import Published, RefreshFolder, Request, latest_ledger, open_folder
 from diptych_training.refresh.measure import Measured, measure
@@ -90,17 +92,14 @@ def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outco
         )
         return Outcome(folder)
     begin(folder, report)
-    folds, until = None, recipe.run.steps
+    folds = None
     if findings.n_folds:
         folds = judge_folds(options, places, folder, start=start, recipe=recipe, report=report)
         if folds is None:
             return Outcome(folder, is_interrupted=True)
-        training = best_training(folds)
-        recipe, until = chosen_recipe(recipe, training), training.steps
-        report(f"the folds chose {until:,} steps at a rate of {training.rate:g}: training on all pairs")
-    if not train(options, places, folder, start=start, recipe=recipe, until=until, report=report):
+    measured = _trained(options, places, folder, start=start, recipe=recipe, folds=folds, report=report)
+    if measured is None:
         return Outcome(folder, is_interrupted=True)
-    measured = measure(folder, start.shipped, options, folds)
     content = report_gains(options, folder, start, pairs=findings, measured=measured, report=report)
     if measured.choice.alpha == 0:
         raise NothingGained(
@@ -116,6 +115,39 @@ def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outco
     folder.record(folder.ledger, published=published)
     report(f"\n{summary(folder, start, published, places.repository)}")
     return Outcome(folder, published, measured)
+
+
+def _trained(
+    options: RefreshOptions,
+    places: Places,
+    folder: RefreshFolder,
+    *,
+    start: Start,
+    recipe: TrainConfig,
+    folds: FoldScores | None,
+    report: Reporter,
+) -> Measured | None:
+    """Train on all pairs and measure; None if that was interrupted.
+
+    If a training that the folds chose loses too much at every weight that gains, the next one of its rate
+    takes its place.
+    """
+    until = recipe.run.steps
+    if folds is not None:
+        training = best_training(folds)
+        recipe, until = chosen_recipe(recipe, training), training.steps
+        report(f"the folds chose {until:,} steps at a rate of {training.rate:g}: training on all pairs")
+    if not train(options, places, folder, start=start, recipe=recipe, until=until, report=report):
+        return None
+    measured = measure(folder, start.shipped, options, folds)
+    if folds is None or not is_bound_alone(measured.evaluation, measured.choice, folds):
+        return measured
+    left = folds.without(training)
+    if left is None:
+        return measured
+    report(f"{until:,} steps lose more than {options.max_loss:g} points at every weight that gains")
+    write_text(folder.folds_file, f"{left.model_dump_json()}\n")
+    return _trained(options, places, folder, start=start, recipe=recipe, folds=left, report=report)
 
 
 def require_start(given: str | None, name: str, places: Places) -> None:

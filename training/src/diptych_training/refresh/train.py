@@ -104,10 +104,17 @@ def train(
     until: int,
     report: Reporter,
 ) -> bool:
-    """Train the run of the refresh to step `until`; False if it was interrupted."""
+    """Train the run of the refresh to step `until`; False if it was interrupted.
+
+    A run of more steps is one that was rejected; it is removed.
+    """
     run = folder.run
-    if run.last.is_file() and checkpoint_step(run.last) >= until:
-        return True
+    if run.last.is_file():
+        step = checkpoint_step(run.last)
+        if step == until:
+            return True
+        if step > until:
+            shutil.rmtree(run.path)
     own = read_dataset(folder.own)
     remaining = Remaining(
         # What is made of photographs is computed once for all mixes, and takes most of the time.

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from diptych_training.refresh.evaluation.evaluate import choose_alpha
+from diptych_training.refresh.evaluation.difference import paired_difference
+from diptych_training.refresh.evaluation.evaluate import Loss, choose_alpha
 from support.reports import evaluation
 
 
@@ -39,6 +40,16 @@ def test_parts_of_too_few_photographs_are_judged_by_what_was_measured():
     assert (drawings.can_be_bounded, photographs.can_be_bounded) == (True, False)
     assert photographs.points == pytest.approx(100 * 4 / 198)
     assert photographs.is_within
+
+
+@pytest.mark.parametrize(("n_photographs", "can_be_bounded"), [(67, False), (131, False), (132, True)])
+def test_one_lost_crop_is_no_reason_to_refuse_a_weight(n_photographs, can_be_bounded):
+    crops = [index // 3 for index in range(3 * n_photographs)]
+    right = [True] * len(crops)
+
+    loss = Loss("photographs", paired_difference(right, [*right[:-1], False], crops), max_loss=3)
+
+    assert (loss.can_be_bounded, loss.is_within) == (can_be_bounded, True)
 
 
 def test_a_tie_goes_to_the_smaller_alpha():

@@ -44,8 +44,10 @@ class Loss:
 
     @property
     def can_be_bounded(self) -> bool:
-        """Whether the part has so many captions that its interval could be within the bound."""
-        return POINTS * self.difference.unresolved <= self.max_loss + ROUNDING
+        """Whether the interval is within half the bound if nothing changes. With fewer captions a picture or
+        two that change would be as much as the bound.
+        """
+        return POINTS * self.difference.unresolved <= self.max_loss / 2 + ROUNDING
 
     @property
     def points(self) -> float:
@@ -142,6 +144,13 @@ def choose_alpha(
         is_fixed=False,
         in_folds=folds is not None,
     )
+
+
+def is_bound_alone(evaluation: Evaluation, choice: Choice, folds: FoldScores | None) -> bool:
+    """Whether the old model was chosen only since all weights that gain lose more than the bound."""
+    if choice.is_fixed or choice.alpha:
+        return False
+    return choose_alpha(evaluation, POINTS, folds).alpha > 0
 
 
 def _trials(evaluation: Evaluation, folds: FoldScores | None) -> list[Trial]:

@@ -33,22 +33,28 @@ class FoldScore(Frozen):
 
 class FoldScores(Frozen):
     """All models of the folds. `sizes` has the number of pictures of each fold, `seconds` how long the models
-    took.
+    took. `rejected`: rates and steps that are not to be chosen (`without`).
     """
 
     inputs: str
     sizes: dict[int, int]
     seconds: float = 0.0
     scores: tuple[FoldScore, ...] = ()
+    rejected: tuple[tuple[float, int], ...] = ()
 
     def trials(self) -> list["Trial"]:
         """The models of one rate, number of steps and weight as one trial on the pictures of all folds.
 
-        A weight that some model was not judged with is left out: `--alpha` may have been given midway.
+        A weight that some model was not judged with is left out: `--alpha` may have been given midway. So are
+        rejected trainings.
         """
         models = {(one.fold, one.rate, one.steps) for one in self.scores}
         n_judged = Counter(one.alpha for one in self.scores)
-        judged = [one for one in self.scores if n_judged[one.alpha] == len(models)]
+        judged = [
+            one
+            for one in self.scores
+            if n_judged[one.alpha] == len(models) and (one.rate, one.steps) not in self.rejected
+        ]
         found = {(one.rate, one.steps, one.alpha, one.fold): one for one in judged}
         trials = []
         # The most cautious first: the rate of a training comes down by its last steps, which lose least.
@@ -62,6 +68,15 @@ class FoldScores(Frozen):
                 among_all += [UNKNOWN] * size if score is None else score.ranks_among_all
             trials.append(Trial(alpha, tuple(alone), tuple(among_all), rate, steps))
         return trials
+
+    def without(self, training: "Trial") -> "FoldScores | None":
+        """The scores with this training rejected, and other rates too, which some folds do not know; None if
+        no training is left.
+        """
+        steps = {one.steps for one in self.trials() if one.rate == training.rate} - {training.steps}
+        tried = {(one.rate, one.steps) for one in self.scores}
+        rejected = sorted(tried - {(training.rate, one) for one in steps})
+        return self.model_copy(update={"rejected": tuple(rejected)}) if steps else None
 
 
 @dataclass(frozen=True)
@@ -87,8 +102,9 @@ def trial_of(mix: MixResult) -> Trial:
 class Trials:
     """Trials to choose from, the most cautious first, which ties go to; `old` is the model before.
 
-    All weights choose the training, since it has to run before its losses on the shipped pictures are known.
-    The weight is one of the `admissible` ones (None: all).
+    All weights choose the training, since it has to run before its losses on the shipped pictures are known:
+    `FoldScores.without` leaves out one that ran and lost too much. The weight is one of the `admissible` ones
+    (None: all).
     """
 
     def __init__(
