@@ -1,6 +1,7 @@
 """The recipe of a refresh: chosen by the number of pairs, and a file that the trainer reads."""
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from diptych.bundle.manifest import Manifest, read_manifest
 from diptych_training.config import TrainConfig, model_tables, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, write_index
-from diptych_training.refresh.recipe import OldPairs, old_pairs, write_recipe
+from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS
+from diptych_training.refresh.folds import n_models
+from diptych_training.refresh.recipe import OldPairs, old_pairs, own_of_batch, steps_of, write_recipe
 from support.default_model import default_bundle
 from support.small_recipe import small_recipe
 
@@ -27,7 +30,15 @@ def manifest() -> Manifest:
 
 def recipe(tmp_path: Path, old: PackedDataset, n_train: int, loss: str = "softmax") -> TrainConfig:
     file = tmp_path / "recipe.toml"
-    write_recipe(file, "mine-1", "tiny/3", n_train=n_train, old=OldPairs(old, "no data set"), loss=loss)
+    write_recipe(
+        file,
+        "mine-1",
+        "tiny/3",
+        n_train=n_train,
+        n_usable=n_train,
+        old=OldPairs(old, "no data set"),
+        loss=loss,
+    )
     return read_config(file, start_tables=lambda _: model_tables(small_recipe()))
 
 
@@ -41,10 +52,25 @@ def test_every_batch_is_filled_from_the_pairs_and_half_of_it_is_old(tmp_path, sh
     assert config.data.rehearsal["old"].data == str(shipped.path)
 
 
+def planned(n: int) -> int:
+    """Pictures that all models of a refresh of n pairs show in their batches."""
+    n_train, n_folds = (n, 5) if n < MIN_OWN_PAIRS else (n - n // 5, 0)
+    return n_models(n_folds) * steps_of(n_train, n) * own_of_batch(n_train)
+
+
+def test_the_cost_grows_smoothly_with_the_pairs_also_where_folds_end():
+    sizes = range(20, 2_001)
+    costs = [planned(n) for n in sizes]
+    ratios = [after / before for before, after in pairwise(costs)]
+    assert min(ratios) > 1 / 1.3
+    assert max(ratios) < 1.05
+    assert planned(2_000) < 2 * planned(20)
+
+
 def test_more_pairs_are_trained_on_for_longer_but_each_is_shown_less_often(tmp_path, shipped):
-    few, many = (recipe(tmp_path, shipped, n) for n in (100, 10_000))
+    few, many = (recipe(tmp_path, shipped, n) for n in (200, 10_000))
     assert many.run.steps > few.run.steps
-    assert many.run.steps * many.n_own / 10_000 < few.run.steps * few.n_own / 100
+    assert many.run.steps * many.n_own / 10_000 < few.run.steps * few.n_own / 200
 
 
 @pytest.mark.parametrize(
@@ -60,7 +86,7 @@ def test_what_learns_follows_from_the_kind_of_the_image_tower(
     tmp_path, shipped, image_kind, locked, is_cached, adapted
 ):
     file = tmp_path / "a.toml"
-    write_recipe(file, "a-1", "tiny/3", n_train=80, old=OldPairs(shipped), image_kind=image_kind)
+    write_recipe(file, "a-1", "tiny/3", n_train=80, n_usable=80, old=OldPairs(shipped), image_kind=image_kind)
     written = tomllib.loads(file.read_text())
     assert (written["lock"].get("image", 0), written["lock"].get("cache", False)) == (locked, is_cached)
     assert ("lora" in written) == adapted

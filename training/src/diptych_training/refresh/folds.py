@@ -39,6 +39,11 @@ def judged_steps(recipe: TrainConfig) -> list[int]:
     return sorted({math.ceil(share * recipe.run.steps) for share in STEPS})
 
 
+def n_models(n_folds: int) -> int:
+    """How many models are trained, the published one included."""
+    return n_folds + min(N_FOLDS_OF_BOTH, n_folds) + 1
+
+
 def judge_folds(
     options: RefreshOptions,
     places: Places,
@@ -167,8 +172,7 @@ class _Course:
         n_done = sum(max(s for f, r, s in before if (f, r) == run) for run in {key[:2] for key in before})
         if not n_done:
             return ""
-        n_runs = len(self.scores.sizes) + min(N_FOLDS_OF_BOTH, len(self.scores.sizes)) + 1
-        left_s = self.scores.seconds / n_done * (n_runs * n_steps - n_done)
+        left_s = self.scores.seconds / n_done * (n_models(len(self.scores.sizes)) * n_steps - n_done)
         return f", about {counted(max(1, round(left_s / 60)), 'minute')} left to train"
 
 

@@ -10,13 +10,16 @@ from diptych_training.data.packed import INDEX_FILE, PackedDataset, read_dataset
 from diptych_training.errors import DataError
 from diptych_training.files import write_text
 from diptych_training.objectives.contrastive import LossKind
+from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS
 
 OWN_SHARE = 0.5  # of a batch
 # Pictures of the user's that all batches show: some however few there are, and each a number of times more.
-# The cost of a refresh is in proportion to them.
-N_SHOWN, N_SHOWN_EACH = 1_800, 8
+# The cost of a refresh is in proportion to them. Eight models are trained where there are folds. From
+# MIN_OWN_PAIRS on there is one, which may cost as much as they do.
+IN_FOLDS, N_MODELS = (1_800, 3), 8
+HELD_OUT = (N_MODELS * IN_FOLDS[0], 4)
 # The batch grows with the fourth root of the pairs, from so many pictures of the user's for so many pairs.
-MIN_OWN, MIN_OWN_PAIRS, GROWTH, OWN_MULTIPLE = 16, 32, 1 / 4, 2
+MIN_OWN, FROM_PAIRS, GROWTH, OWN_MULTIPLE = 16, 32, 1 / 4, 2
 EMA_STEPS = 0.15  # share of the run over which weights are averaged
 TEMPLATE = Template("""\
 # How "$name" is trained: $start, on $n_train pairs of yours. `diptych-train refresh` wrote this file and
@@ -152,18 +155,18 @@ def write_recipe(
     start: str,
     *,
     n_train: int,
+    n_usable: int,
     old: OldPairs,
     seed: int = 0,
     loss: LossKind = "softmax",
     image_kind: str = "resnet",
 ) -> None:
-    """Write the recipe of the run `name` for `n_train` pairs of the user's.
+    """Write the recipe of the run `name` for `n_train` pairs of the user's, of `n_usable`.
 
     `start` is NAME/VERSION of a model that was trained with `loss`; `image_kind`: the kind of its image
     tower.
     """
-    n_own = own_of_batch(n_train)
-    steps = math.ceil((N_SHOWN + N_SHOWN_EACH * n_train) / n_own)
+    n_own, steps = own_of_batch(n_train), steps_of(n_train, n_usable)
     learning = LEARNING.get(image_kind, IN_FULL_ALL)
     about = "the data set that the model was trained on" if old.is_whole else "pairs shipped with the model"
     recipe = TEMPLATE.substitute(
@@ -187,9 +190,15 @@ def write_recipe(
     write_text(file, recipe)
 
 
+def steps_of(n_train: int, n_usable: int) -> int:
+    """How many steps a model is trained for."""
+    n_shown, n_shown_each = IN_FOLDS if n_usable < MIN_OWN_PAIRS else HELD_OUT
+    return math.ceil((n_shown + n_shown_each * n_usable) / own_of_batch(n_train))
+
+
 def own_of_batch(n_train: int) -> int:
     """How many of the user's pictures a batch shows."""
-    grown: float = MIN_OWN * (n_train / MIN_OWN_PAIRS) ** GROWTH
+    grown: float = MIN_OWN * (n_train / FROM_PAIRS) ** GROWTH
     return max(MIN_OWN, OWN_MULTIPLE * round(grown / OWN_MULTIPLE))
 
 

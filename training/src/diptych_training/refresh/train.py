@@ -71,6 +71,7 @@ def choose_recipe(
             folder.name,
             start.title,
             n_train=findings.n_train,
+            n_usable=findings.n_usable,
             old=old,
             seed=folder.number - 1,
             loss=start.source.tables["loss"],
