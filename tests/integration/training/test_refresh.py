@@ -16,11 +16,13 @@ import pytest
 
 from diptych.bundle.calibration import calibrated_identity, calibration_file, read_calibration
 from diptych.bundle.repository import ModelRepository
+from diptych_training.checkpoint import checkpoint_step
 from diptych_training.cli import main
 from diptych_training.refresh.evaluation.difference import paired_difference
 from diptych_training.refresh.evaluation.evaluate import Loss
 from diptych_training.refresh.example import draw_example
 from diptych_training.refresh.measure import Measured, measure
+from diptych_training.run_folder import RunFolder
 from support.default_model import DEFAULT_MODEL
 
 pytestmark = pytest.mark.usefixtures("few_emoji")
@@ -282,6 +284,25 @@ def test_interrupted_in_a_fold_it_goes_on_there(command, tmp_path, monkeypatch, 
         "mine-1-fold-1", "mine-1-fold-1", "mine-1-fold-2", "mine-1-fold-2", "mine-1-fold-2",
         "mine-1-fold-3", "mine-1-fold-4", "mine-1-fold-5",
     ]  # fmt: skip
+
+
+def test_other_steps_are_trained_if_those_of_the_folds_lose_too_much(command, tmp_path, monkeypatch, capsys):
+    lose_too_much = iter([True, False, False])
+    stages = importlib.import_module("diptych_training.refresh.refresh")
+    monkeypatch.setattr(stages, "is_bound_alone", lambda *_: next(lose_too_much))
+    monkeypatch.setattr(stages, "publish", Interrupted(measure, before=True))
+
+    command += [*IN_FOLDS, "--set", "run.steps=2"]
+    assert main(command) == 130
+    first, second = re.findall(r"the folds chose (\d+) steps", capsys.readouterr().out)
+    assert first != second
+
+    monkeypatch.setattr(stages, "publish", Interrupted(measure, before=True))
+    monkeypatch.setattr("diptych_training.refresh.train.train_run", None)  # it is trained already
+    assert main(command) == 130
+    assert f"the folds chose {second} steps" in capsys.readouterr().out
+    run = RunFolder(tmp_path / "runs" / "refresh" / "mine-1" / "mine-1")
+    assert checkpoint_step(run.last) == int(second)
 
 
 @pytest.mark.long
