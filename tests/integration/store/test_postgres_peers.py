@@ -70,10 +70,10 @@ async def add(store: PostgresStore, c: int, *ids: str, replace: bool = False) ->
 
 
 async def taken(store: PostgresStore) -> News:
-    assert not await store.peers.is_current()
+    assert await store.peers.lacking() is not None
     news = await store.peers.news()
     store.peers.take(news)
-    assert await store.peers.is_current()
+    assert await store.peers.lacking() is None
     return news
 
 
@@ -81,7 +81,7 @@ def test_writes_of_others_are_news_once_and_own_ones_never(run: Run) -> None:
     async def story(one: PostgresStore, other: PostgresStore) -> None:
         c = await created(one)
         a, b = await add(one, c, "a", "b")
-        assert await one.peers.is_current()
+        assert await one.peers.lacking() is None
         (mine,) = await add(other, c, "mine")
         news = await taken(other)
         assert [(info.number, info.name) for info in news.collections] == [(c, "c")]
@@ -199,7 +199,7 @@ def test_no_version_is_switched_while_another_server_lives(run: Run, url: str, t
         assert (await SqliteRollouts(other.threads).served()) == served
         with psycopg.connect(url, autocommit=True) as db:
             db.execute("UPDATE last_write SET generation = generation + 1")
-        for refused in (one.peers.is_current(), other.writer.put_hashes({}), other.require_writable()):
+        for refused in (one.peers.lacking(), other.writer.put_hashes({}), other.require_writable()):
             with pytest.raises(StoreUnavailable, match="changed meanwhile what versions serve: restart"):
                 await refused
 
@@ -213,7 +213,7 @@ def test_switch_of_a_server_alone_is_its_own(url: str, tmp_path: Path) -> None:
         for precision in ("fp32", "int8", "fp32"):
             target = Target(REF, precision, "exact")
             await rollouts.switch(ServedVersions(target, None, precision), {}, Rollout.new(target))
-            assert await one.peers.is_current()
+            assert await one.peers.lacking() is None
             await one.require_writable()
         await one.close()
 
@@ -232,7 +232,7 @@ def test_writes_that_are_lost_are_noticed_by_who_knew_them(run: Run, url: str) -
             )
         await other.writer.put_hashes({})  # it has the number of the lost one
         await other.require_writable()
-        for refused in (one.peers.is_current(), one.writer.put_hashes({}), one.require_writable()):
+        for refused in (one.peers.lacking(), one.writer.put_hashes({}), one.require_writable()):
             with pytest.raises(StoreUnavailable, match="has lost writes that were acknowledged"):
                 await refused
 

@@ -22,12 +22,19 @@ class PostgresPeers:
         """Whether no other server can use the database."""
         return not self._threads.is_shared
 
-    async def is_current(self) -> bool:
-        """Whether no other server has written since the last `news` that were taken: a query of one row."""
+    async def lacking(self) -> int | None:
+        """The number of the last write, if others have written since the last `news` that were taken.
+
+        A query of one row.
+        """
         if self.is_alone:
-            return True
-        last = await self._threads.read(self._threads.last_write)
-        return last.number == self._threads.known.number
+            return None
+        write = (await self._threads.read(self._threads.last_write)).number
+        return None if self.knows(write) else write
+
+    def knows(self, write: int) -> bool:
+        """Whether news up to a write were taken."""
+        return self._threads.known.number >= write
 
     async def news(self) -> News:
         """What other servers have written since the last news that were taken, in one read."""

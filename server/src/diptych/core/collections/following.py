@@ -79,8 +79,9 @@ class Follower:
 
         Raises StoreUnavailable, NotReady.
         """
-        if not await self._records.peers.is_current():
-            in_write = self.catch_up_in_write()
+        write = await self._records.peers.lacking()
+        if write is not None:
+            in_write = self._know(write)
             await (in_write if _is_inside.get() else self._write_queue.run(in_write))
 
     async def between_writes(self, work: Callable[[], Awaitable[Found]]) -> Found:
@@ -95,8 +96,9 @@ class Follower:
 
     async def catch_up_in_write(self) -> None:
         """As `catch_up`, only inside a write."""
-        if not await self._records.peers.is_current():
-            await self._apply(await self._records.peers.news())
+        write = await self._records.peers.lacking()
+        if write is not None:
+            await self._know(write)
 
     async def run(self) -> None:
         """Be alive, and catch up again and again, so that a request has little to wait for."""
@@ -107,6 +109,11 @@ class Follower:
                 await self.catch_up()
             except DiptychError as error:
                 log.debug("the writes of other servers are not known: %s", error)
+
+    async def _know(self, write: int) -> None:
+        """Apply all news, unless those up to a write were applied while this waited for its turn."""
+        if not self._records.peers.knows(write):
+            await self._apply(await self._records.peers.news())
 
     async def _apply(self, news: News) -> None:
         if not news.is_whole:

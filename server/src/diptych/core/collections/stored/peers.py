@@ -50,8 +50,12 @@ class Peers(Protocol):
         """Whether no other server can use the database."""
         ...
 
-    async def is_current(self) -> bool:
-        """Whether no other server has written since the last `news` that were taken."""
+    async def lacking(self) -> int | None:
+        """The number of the last write, if others have written since the last `news` that were taken."""
+        ...
+
+    def knows(self, write: int) -> bool:
+        """Whether news up to a write were taken."""
         ...
 
     async def news(self) -> News:
@@ -80,13 +84,17 @@ class NoPeers:
 
     is_alone = True
 
-    async def is_current(self) -> bool:
-        """Always."""
+    async def lacking(self) -> int | None:
+        """Nothing."""
+        return None
+
+    def knows(self, write: int) -> bool:
+        """All."""
         return True
 
     async def news(self) -> News:
         """Never called."""
-        raise AssertionError("it is current")
+        raise AssertionError("nothing is lacking")
 
     def take(self, news: News) -> None:
         """Never called."""
