@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from diptych.adapters.sqlite import export
-from diptych.adapters.sqlite.jobs import SqliteJobs
-from diptych.adapters.sqlite.labels import SqliteLabels
-from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.jobs import SqlJobs
+from diptych.adapters.sqlite.labels import SqlLabels
+from diptych.adapters.sqlite.rollouts import SqlRollouts
 from diptych.adapters.sqlite.schema import OLDEST, VERSION, schema_version
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
@@ -69,7 +69,7 @@ def rollouts_of(data_dir: Path) -> tuple[ServedVersions | None, list[Rollout]]:
     async def read() -> tuple[ServedVersions | None, list[Rollout]]:
         store = SqliteStore(data_dir)
         try:
-            rollouts = SqliteRollouts(store.threads)
+            rollouts = SqlRollouts(store.threads)
             return await rollouts.served(), await rollouts.rollouts(100)
         finally:
             await store.close()
@@ -133,7 +133,7 @@ async def one_verdict(data_dir: Path, *, gives: bool) -> Verdict:
     """The only verdict of the folder, which is made if it `gives` one."""
     store = SqliteStore(data_dir)
     try:
-        labels = SqliteLabels(store.threads)
+        labels = SqlLabels(store.threads)
         if gives:
             c = (await store.catalogue.create("mine", "original", "i", ONE)).number
             row = NewRow("a", "0" * 64, 3, "image/png", 4, 5, None, np.ones(4, np.float32))
@@ -166,7 +166,7 @@ def test_jobs_keep_the_collections_that_they_added_to(tmp_path: Path) -> None:
     async def story() -> None:
         store = SqliteStore(tmp_path)
         try:
-            jobs = SqliteJobs(store.threads)
+            jobs = SqlJobs(store.threads)
             assert [(job.id, job.collection, job.state) for job in await jobs.jobs()] == [
                 ("open", "theirs", "queued"),
                 ("of-gone-2", "gone", "failed"),

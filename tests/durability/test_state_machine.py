@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.rollouts import SqlRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.metadata.checks import merge_patch
 from diptych.core.collections.metadata.filter_parser import parse_filter
@@ -94,7 +94,7 @@ class Images(RuleBasedStateMachine):
         """Close the folder, and open it with the version that it has remembered."""
         self.runner.run(self.opened.__aexit__())  # ends a switch that is under way
         store = SqliteStore(self.folder)
-        served = SqliteRollouts(store.threads).served_now()
+        served = SqlRollouts(store.threads).served_now()
         store.close_now()
         assert served is not None
         assert served.active == self.opened.serving.current.version.target

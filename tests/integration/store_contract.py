@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from diptych.adapters.postgres.store import PostgresStore
-from diptych.adapters.sqlite.jobs import SqliteJobs
-from diptych.adapters.sqlite.labels import SqliteLabels
-from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.jobs import SqlJobs
+from diptych.adapters.sqlite.labels import SqlLabels
+from diptych.adapters.sqlite.rollouts import SqlRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.stored.ports import Records
 from diptych.core.jobs.ports import JobStore
@@ -59,13 +59,13 @@ Run = Callable[[Story], None]
 def sqlite(data_dir: Path) -> Ports:
     """The implementation in one SQLite file."""
     store = SqliteStore(data_dir)
-    return Ports(store, SqliteLabels(store.threads), SqliteJobs(store.threads), SqliteRollouts(store.threads))
+    return Ports(store, SqlLabels(store.threads), SqlJobs(store.threads), SqlRollouts(store.threads))
 
 
 def postgres(url: str, data_dir: Path) -> Ports:
     """The implementation in a PostgreSQL database."""
     store = PostgresStore(url, data_dir)
-    return Ports(store, SqliteLabels(store.threads), SqliteJobs(store.threads), SqliteRollouts(store.threads))
+    return Ports(store, SqlLabels(store.threads), SqlJobs(store.threads), SqlRollouts(store.threads))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -19,9 +19,9 @@ from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
-from diptych.adapters.sqlite.jobs import SqliteJobs
-from diptych.adapters.sqlite.labels import SqliteLabels
-from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.jobs import SqlJobs
+from diptych.adapters.sqlite.labels import SqlLabels
+from diptych.adapters.sqlite.rollouts import SqlRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
 from diptych.bundle.image.preprocess import ImageLimits
@@ -151,7 +151,7 @@ class Opened:
         self.write_queue = CountedWrites()
         self.indexes: list[FaissCpuIndex] = []  # those of all collections, the newest last
         self._index_thread, self._lists = IndexThreads(1), lists
-        self.store = SqliteRollouts(self.records.threads)
+        self.store = SqlRollouts(self.records.threads)
         adapters = Adapters(
             metrics=self.metrics,
             records=self.records,
@@ -159,8 +159,8 @@ class Opened:
             thumbnailer=self.workers,
             headers=self.workers,
             new_index=self._new_index,
-            labels=SqliteLabels(self.records.threads),
-            jobs=SqliteJobs(self.records.threads),
+            labels=SqlLabels(self.records.threads),
+            jobs=SqlJobs(self.records.threads),
             job_inputs=JobFiles(data_dir),
             rollouts=self.store,
             bundles=self.bundles,

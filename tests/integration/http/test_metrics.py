@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from diptych.adapters.sqlite.row_writer import SqliteRowWriter
+from diptych.adapters.sqlite.row_writer import SqlRowWriter
 from diptych.errors import CorruptBundle, DiptychError, StoreFull, StoreReadOnly
 from diptych.wiring import version_loader
 from diptych.wiring.loading.bundles import VerifiedBundle
@@ -184,7 +184,7 @@ def test_disk_errors_are_counted_once_a_request_from_zero(
             async def refuse(*args: Any, error: DiptychError = error, **options: Any) -> Any:
                 raise error
 
-            monkeypatch.setattr(SqliteRowWriter, "put", refuse)
+            monkeypatch.setattr(SqlRowWriter, "put", refuse)
             for payloads in ([noise(1)], [noise(1), noise(2)]):
                 with Moves(client) as moves:
                     add_images(client, IMAGES, *payloads)
@@ -205,5 +205,5 @@ def embed_picture(client: TestClient, seed: int) -> None:
 
 def refuse(client: TestClient) -> None:
     """Send an image that the server refuses because its disk is full."""
-    with patch.object(SqliteRowWriter, "put", side_effect=StoreFull("no space is left")):
+    with patch.object(SqlRowWriter, "put", side_effect=StoreFull("no space is left")):
         assert add_images(client, IMAGES, noise(99)).status_code == 507

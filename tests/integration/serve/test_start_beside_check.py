@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from diptych.adapters.sqlite import threads
-from diptych.adapters.sqlite.catalogue import SqliteCatalogue
+from diptych.adapters.sqlite.catalogue import SqlCatalogue
 from diptych.adapters.sqlite.schema import OLDEST, require_sound
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.adapters.sqlite.threads import SqliteThreads
@@ -107,7 +107,7 @@ def test_start_on_a_damaged_database_removes_no_file_and_writes_no_row(
 
 
 @pytest.mark.usefixtures("late_check")
-@pytest.mark.parametrize("failing", [(services, "assemble"), (SqliteCatalogue, "sources")])
+@pytest.mark.parametrize("failing", [(services, "assemble"), (SqlCatalogue, "sources")])
 def test_damage_is_named_where_it_may_have_caused_another_error(
     model_repo: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, failing: tuple[object, str]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.jobs import SqlJobs
 from diptych.core.job import Job
 from diptych.core.jobs import queue, service
 from diptych.core.jobs.service import Jobs
@@ -30,15 +30,15 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: StoreError, n_times: int = 10**9) -> None:
         self.n_times = n_times
-        finish = SqliteJobs.finish
+        finish = SqlJobs.finish
 
-        async def refuse(store: SqliteJobs, *args: Any) -> None:
+        async def refuse(store: SqlJobs, *args: Any) -> None:
             if self.n_times > 0:
                 self.n_times -= 1
                 raise error
             await finish(store, *args)
 
-        monkeypatch.setattr(SqliteJobs, "finish", refuse)
+        monkeypatch.setattr(SqlJobs, "finish", refuse)
         monkeypatch.setattr(service, "PAUSE_S", 0.01)
 
 
@@ -161,7 +161,7 @@ def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_
             seen = await jobs.get(id)
             assert (seen.state, seen.n_done, seen.finished_at is None) == ("cancelled", 0, False)
             assert "could not be recorded yet: no space is left" in seen.reason
-            found = await SqliteJobs(opened.records.threads).find(id)
+            found = await SqlJobs(opened.records.threads).find(id)
             assert found is not None
             assert found.state == "queued"
         disk.n_times = 0

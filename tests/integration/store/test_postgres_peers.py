@@ -14,7 +14,7 @@ from diptych.adapters.files.database_id import DATABASE_ID
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.postgres import threads, writes
 from diptych.adapters.postgres.store import PostgresStore
-from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.rollouts import SqlRollouts
 from diptych.core.collections.metadata.filters import Eq
 from diptych.core.collections.stored.peers import News
 from diptych.core.rollout.types import Rollout, ServedVersions
@@ -189,14 +189,14 @@ def test_no_version_is_switched_while_another_server_lives(run: Run, url: str, t
     async def story(one: PostgresStore, other: PostgresStore) -> None:
         c = await created(one)
         served = ServedVersions(TARGET, None, "fp32")
-        await SqliteRollouts(one.threads).switch(served, {}, Rollout.new(TARGET))
-        await SqliteRollouts(other.threads).switch(served, {}, Rollout.new(TARGET))  # the same
+        await SqlRollouts(one.threads).switch(served, {}, Rollout.new(TARGET))
+        await SqlRollouts(other.threads).switch(served, {}, Rollout.new(TARGET))  # the same
         later = ServedVersions(Target(REF, "int8", "exact"), TARGET, "int8")
         with pytest.raises(Conflict, match=r"other servers use the database .* stop them first"):
-            await SqliteRollouts(one.threads).switch(later, {}, Rollout.new(later.active))
+            await SqlRollouts(one.threads).switch(later, {}, Rollout.new(later.active))
         with pytest.raises(Conflict, match="stop them first"):
             await other.catalogue.move(c, TARGET, "other")
-        assert (await SqliteRollouts(other.threads).served()) == served
+        assert (await SqlRollouts(other.threads).served()) == served
         with psycopg.connect(url, autocommit=True) as db:
             db.execute("UPDATE last_write SET generation = generation + 1")
         for refused in (one.peers.lacking(), other.writer.put_hashes({}), other.require_writable()):
@@ -209,7 +209,7 @@ def test_no_version_is_switched_while_another_server_lives(run: Run, url: str, t
 def test_switch_of_a_server_alone_is_its_own(url: str, tmp_path: Path) -> None:
     async def story() -> None:
         one = opened(url, tmp_path, "one")
-        rollouts = SqliteRollouts(one.threads)
+        rollouts = SqlRollouts(one.threads)
         for precision in ("fp32", "int8", "fp32"):
             target = Target(REF, precision, "exact")
             await rollouts.switch(ServedVersions(target, None, precision), {}, Rollout.new(target))

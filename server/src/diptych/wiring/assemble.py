@@ -14,9 +14,9 @@ from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.installed_models import is_installed
 from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.prometheus import PrometheusMetrics
-from diptych.adapters.sqlite.jobs import SqliteJobs
-from diptych.adapters.sqlite.labels import SqliteLabels
-from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.jobs import SqlJobs
+from diptych.adapters.sqlite.labels import SqlLabels
+from diptych.adapters.sqlite.rollouts import SqlRollouts
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
@@ -90,7 +90,7 @@ def assemble(
 
     free_space = MachineFreeSpace(settings.data_dir, folder.quota)
     index_files = index_files_of(settings, folder.quota, free_space)
-    new_index, rollout_store = new_index_of(settings, index_files), SqliteRollouts(folder.store.threads)
+    new_index, rollout_store = new_index_of(settings, index_files), SqlRollouts(folder.store.threads)
     # Nothing is measured during the check of the database, which keeps a processor busy.
     loader = VersionLoader(
         settings, folder.bundles, folder.support, build, before_measuring=folder.store.require_sound_now
@@ -113,8 +113,8 @@ def assemble(
         thumbnailer=workers,
         headers=workers,
         new_index=new_index,
-        labels=SqliteLabels(folder.store.threads),
-        jobs=SqliteJobs(folder.store.threads),
+        labels=SqlLabels(folder.store.threads),
+        jobs=SqlJobs(folder.store.threads),
         job_inputs=JobFiles(data_dir, quota, MAX_WAITING * limits.max_job_bytes, read_only=read_only),
         rollouts=rollout_store,
         bundles=folder.bundles,

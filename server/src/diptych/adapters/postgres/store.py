@@ -8,11 +8,11 @@ from diptych.adapters.files.database_id import database_id
 from diptych.adapters.postgres.peers import PostgresPeers
 from diptych.adapters.postgres.threads import PostgresThreads
 from diptych.adapters.postgres.vector_rows import PostgresVectorRows
-from diptych.adapters.sqlite.catalogue import SqliteCatalogue
+from diptych.adapters.sqlite.catalogue import SqlCatalogue
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
-from diptych.adapters.sqlite.row_reader import SqliteRows
-from diptych.adapters.sqlite.row_writer import SqliteRowWriter
-from diptych.adapters.sqlite.word_rows import SqliteWords
+from diptych.adapters.sqlite.row_reader import SqlRows
+from diptych.adapters.sqlite.row_writer import SqlRowWriter
+from diptych.adapters.sqlite.word_rows import SqlWords
 from diptych.errors import ConfigError
 
 
@@ -49,10 +49,10 @@ class PostgresStore:
             self._lock.close()
             raise
         filters = FilterCache()  # cleared by all changes of images but pure additions
-        self.catalogue = SqliteCatalogue(self._threads, filters.clear)
-        self.rows = self.filtered = SqliteRows(self._threads, filters)
-        self.words = SqliteWords(self._threads, filters)
-        self.writer = SqliteRowWriter(self._threads, filters.clear)
+        self.catalogue = SqlCatalogue(self._threads, filters.clear)
+        self.rows = self.filtered = SqlRows(self._threads, filters)
+        self.words = SqlWords(self._threads, filters)
+        self.writer = SqlRowWriter(self._threads, filters.clear)
         self.vectors = PostgresVectorRows(self._threads)
         self.peers = PostgresPeers(self._threads, filters)
 

@@ -45,7 +45,7 @@ _SIZES = """
 _SOURCE = "model, version, bundle, precision, decode"
 
 
-class SqliteCatalogue:
+class SqlCatalogue:
     """Satisfies `diptych.core.collections.stored.ports.Catalogue`."""
 
     def __init__(self, threads: Threads, on_drop: Callable[[], None]) -> None:

@@ -21,7 +21,7 @@ _COUNTS = "SELECT status, count(*) FROM job_items WHERE job = ? AND status IS NO
 OPEN = "queued"  # the stored state of every job that has not ended; which one runs is known in memory only
 
 
-class SqliteJobs:
+class SqlJobs:
     """Satisfies `diptych.core.jobs.ports.JobStore`."""
 
     def __init__(self, threads: Threads) -> None:

@@ -28,7 +28,7 @@ _SETS = "SELECT number, name, definition, revision, changed_at FROM label_sets W
 _COLUMNS = "labels, given_by, given_at, sha256, drawn, before"
 
 
-class SqliteLabels:
+class SqlLabels:
     """Satisfies `diptych.core.labels.ports.LabelRows`."""
 
     def __init__(self, threads: Threads) -> None:

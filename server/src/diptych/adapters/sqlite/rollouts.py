@@ -22,7 +22,7 @@ _ROLLOUT = ", ".join(_COLUMNS)
 _ENDED = f"state IN ({', '.join('?' * len(FINAL_STATES))})"
 
 
-class SqliteRollouts:
+class SqlRollouts:
     """Satisfies `diptych.core.rollout.ports.RolloutStore`."""
 
     def __init__(self, threads: Threads) -> None:

@@ -18,7 +18,7 @@ from diptych.core.collections.metadata.ordering import OrderBy, Place
 from diptych.core.types import ImageContent, ImageRecord, Keys, PassingKeys
 
 
-class SqliteRows:
+class SqlRows:
     """Satisfies `diptych.core.collections.stored.ports.Rows` and `FilteredRows`."""
 
     def __init__(self, threads: Threads, filters: FilterCache) -> None:

@@ -35,7 +35,7 @@ class RowWriting(Writing):
     words: TextIndex
 
 
-class SqliteRowWriter:
+class SqlRowWriter:
     """Satisfies `diptych.core.collections.stored.ports.RowWriter`."""
 
     def __init__(self, threads: Threads, on_change: Callable[[], None]) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.quota import Quota
-from diptych.adapters.sqlite.catalogue import SqliteCatalogue
+from diptych.adapters.sqlite.catalogue import SqlCatalogue
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
-from diptych.adapters.sqlite.row_reader import SqliteRows
-from diptych.adapters.sqlite.row_writer import SqliteRowWriter
+from diptych.adapters.sqlite.row_reader import SqlRows
+from diptych.adapters.sqlite.row_writer import SqlRowWriter
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.adapters.sqlite.vector_rows import SqliteVectorRows
-from diptych.adapters.sqlite.word_rows import SqliteWords
+from diptych.adapters.sqlite.word_rows import SqlWords
 from diptych.core.collections.stored.peers import NoPeers
 
 DATABASE = "diptych.sqlite3"
@@ -48,10 +48,10 @@ class SqliteStore:
             self._lock.close()
             raise
         filters = FilterCache()  # cleared by all changes of images but pure additions
-        self.catalogue = SqliteCatalogue(self._threads, filters.clear)
-        self.rows = self.filtered = SqliteRows(self._threads, filters)
-        self.words = SqliteWords(self._threads, filters)
-        self.writer = SqliteRowWriter(self._threads, filters.clear)
+        self.catalogue = SqlCatalogue(self._threads, filters.clear)
+        self.rows = self.filtered = SqlRows(self._threads, filters)
+        self.words = SqlWords(self._threads, filters)
+        self.writer = SqlRowWriter(self._threads, filters.clear)
         self.vectors = SqliteVectorRows(self._threads)
         self.peers = NoPeers()
 

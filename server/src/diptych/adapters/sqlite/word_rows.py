@@ -19,7 +19,7 @@ from diptych.core.types import WordMatches
 AT_ONCE = 200  # rows that are indexed in one transaction, which takes about 10 ms
 
 
-class SqliteWords:
+class SqlWords:
     """Satisfies `diptych.core.collections.stored.ports.WordRows`."""
 
     def __init__(self, threads: Threads, filters: FilterCache) -> None:
