@@ -107,6 +107,18 @@ def test_tables_of_an_earlier_release_are_converted_and_those_of_a_later_one_ref
         PostgresThreads(url, FOLDER)
 
 
+def test_database_whose_writes_have_no_numbers_yet_gets_them(url: str) -> None:
+    PostgresThreads(url, FOLDER).close()
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("DROP TABLE writes, changes, last_write")
+        db.execute("CREATE TABLE last_write (folder TEXT NOT NULL, server TEXT NOT NULL, id TEXT NOT NULL)")
+        db.execute("INSERT INTO last_write VALUES (%s, 'a server', 'a write')", (FOLDER,))
+    for name in ("a", "b"):
+        with closing(PostgresThreads(url, FOLDER)) as opened:
+            asyncio.run(opened.write(adds(name)))
+            assert asyncio.run(names(opened))[-1] == name
+
+
 def test_database_and_folder_know_each_other(url: str, postgres_cluster: Cluster, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     PostgresStore(url, first).close_now()

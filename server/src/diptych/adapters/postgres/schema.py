@@ -29,10 +29,10 @@ _OWN = (
 )
 # Databases that one server alone could use.
 _BEFORE_WRITES = (
-    "CREATE TEMPORARY TABLE former ON COMMIT DROP AS SELECT folder FROM last_write",
-    "DROP TABLE last_write",
-    *writes.TABLES,
-    "INSERT INTO last_write (folder, number, id, generation) SELECT folder, 0, '', 0 FROM former",
+    "ALTER TABLE last_write DROP COLUMN server, ADD COLUMN number BIGINT NOT NULL DEFAULT 0,"
+    " ADD COLUMN generation BIGINT NOT NULL DEFAULT 0",
+    "UPDATE last_write SET id = ''",
+    *writes.TABLES[1:],
 )
 
 
