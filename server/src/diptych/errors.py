@@ -26,6 +26,7 @@ DiptychError
 │   ├── StoreFull            its disk or its quota has no space left
 │   ├── StoreReadOnly        its disk is read-only
 │   └── StoreUnavailable     a folder or file of it is gone, for example because a disk was unmounted
+│       └── LibraryAway      the folder of a library is out of reach
 └── ConfigError              settings contradict each other, or this machine cannot satisfy them
 """
 
@@ -163,6 +164,10 @@ class StoreReadOnly(StoreError):
 
 class StoreUnavailable(StoreError):
     """A folder or file of the data folder is gone, such as after its disk was unmounted; it may come back."""
+
+
+class LibraryAway(StoreUnavailable):
+    """The folder of a library is out of reach, such as while its disk is not mounted; it may come back."""
 
 
 class ConfigError(DiptychError):

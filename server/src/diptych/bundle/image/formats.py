@@ -21,6 +21,11 @@ MEDIA_TYPES: dict[ImageFormat, str] = {
     "HEIC": "image/heic",
 }
 
+# The endings by which image files are recognised in folders, in lower case.
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
+
 # Formats with large, rarely used and young decoders, which the server runs in processes of their own.
 ISOLATED: frozenset[ImageFormat] = frozenset({"TIFF", "AVIF", "HEIC"})
 

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from diptych.bundle.image.formats import IMAGE_SUFFIXES
 from diptych.cli.output.console import err
 from diptych.cli.text_reader import read_lines
 from diptych.core.collections.metadata.reserved import FILE, file_metadata, file_path, reserved_name
@@ -17,9 +18,6 @@ from diptych_client import Client, ImageUrl
 
 IdFrom = Literal["content", "name"]
 
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-)
 MAX_ID_CHARS = 128
 HASH_DIGITS = 12  # 48 bits: among 100,000 hashed names, the odds of one collision are 1 to 50,000
 LOOKUP_AT_ONCE = 1_000

@@ -43,6 +43,7 @@ STATUS: dict[type[DiptychError], int] = {
     errors.StoreFull: 507,
     errors.StoreReadOnly: 503,
     errors.StoreUnavailable: 503,
+    errors.LibraryAway: 503,
     errors.ConfigError: 500,
 }
 NOT_READY_RETRY_S = 1
