@@ -117,7 +117,8 @@ def test_rollouts_of_the_server_are_kept_and_those_of_single_collections_are_not
     assert rollouts == [Rollout("a", Target(ONE, "fp32", "exact"), "active", "then", finished_at="later")]
 
 
-NO_BEFORE = "ALTER TABLE verdicts DROP COLUMN before;"
+NO_LIBRARIES = "DROP TABLE library_files; DROP TABLE library_deleted;"
+NO_BEFORE = f"{NO_LIBRARIES} ALTER TABLE verdicts DROP COLUMN before;"
 NOT_DRAWN = "ALTER TABLE verdicts DROP COLUMN drawn; ALTER TABLE rollouts DROP COLUMN despite_labels;"
 
 

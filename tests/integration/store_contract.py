@@ -18,6 +18,7 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.stored.ports import Records
 from diptych.core.jobs.ports import JobStore
 from diptych.core.labels.ports import LabelRows
+from diptych.core.libraries.ports import LibraryRows
 from diptych.core.rollout.ports import RolloutStore
 from diptych.core.types import NewRow, PutResult, VersionRef
 
@@ -33,6 +34,7 @@ class Ports:
     labels: LabelRows
     jobs: JobStore
     rollouts: RolloutStore
+    libraries: LibraryRows
 
     async def created(self, name: str = "c", identity: str = "i") -> int:
         """Create a collection; return its number."""
@@ -58,14 +60,17 @@ Run = Callable[[Story], None]
 
 def sqlite(data_dir: Path) -> Ports:
     """The implementation in one SQLite file."""
-    store = SqliteStore(data_dir)
-    return Ports(store, SqlLabels(store.threads), SqlJobs(store.threads), SqlRollouts(store.threads))
+    return _ports(SqliteStore(data_dir))
 
 
 def postgres(url: str, data_dir: Path) -> Ports:
     """The implementation in a PostgreSQL database."""
-    store = PostgresStore(url, data_dir)
-    return Ports(store, SqlLabels(store.threads), SqlJobs(store.threads), SqlRollouts(store.threads))
+    return _ports(PostgresStore(url, data_dir))
+
+
+def _ports(store: SqliteStore | PostgresStore) -> Ports:
+    threads = store.threads
+    return Ports(store, SqlLabels(threads), SqlJobs(threads), SqlRollouts(threads), store.libraries)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

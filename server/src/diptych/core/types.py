@@ -160,7 +160,9 @@ class Hit:
     matched_fields: tuple[str, ...] = ()
 
 
-Keep = Literal["original", "none"]  # what a collection does with the files of added images
+# What a collection does with the files of added images. "reference": those of its library stay where they
+# are; others are kept.
+Keep = Literal["original", "none", "reference"]
 ExifLevel = Literal["none", "basic", "place"]  # see core.collections.metadata.exif
 
 
@@ -191,6 +193,7 @@ class NewImage:
     payload: bytes
     id: str | None = None
     metadata: Metadata | None = None
+    referenced: bool = False  # its file stays in a library
 
 
 @dataclass(frozen=True)
@@ -383,8 +386,9 @@ class NewRow:
     height: int
     metadata: Metadata | None  # None: no metadata was given, so an existing row keeps its own
     embedding: Embedding
-    kept: bool = True
+    kept: bool = True  # whether its file is kept, in the data folder or `referenced` in a library
     identity: str = ""  # of the embedding
+    referenced: bool = False
     picture_hash: bytes | None = None  # see core.collections.stored.duplicates; None: unknown
     exif: Metadata | None = None  # what its file says; None for a ready-made vector, which has no file
 

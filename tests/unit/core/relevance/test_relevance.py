@@ -1,6 +1,5 @@
 """Which hits may fit, and which are shown."""
 
-
 from diptych.bundle.calibration import RECOMMENDED_RELEVANCE
 from diptych.core.relevance.relevance import Relevance
 

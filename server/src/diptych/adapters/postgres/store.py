@@ -9,6 +9,7 @@ from diptych.adapters.postgres.peers import PostgresPeers
 from diptych.adapters.postgres.threads import PostgresThreads
 from diptych.adapters.postgres.vector_rows import PostgresVectorRows
 from diptych.adapters.sqlite.catalogue import SqlCatalogue
+from diptych.adapters.sqlite.libraries import SqlLibraries
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.row_reader import SqlRows
 from diptych.adapters.sqlite.row_writer import SqlRowWriter
@@ -53,6 +54,7 @@ class PostgresStore:
         self.rows = self.filtered = SqlRows(self._threads, filters)
         self.words = SqlWords(self._threads, filters)
         self.writer = SqlRowWriter(self._threads, filters.clear)
+        self.libraries = SqlLibraries(self._threads, filters.clear)
         self.vectors = PostgresVectorRows(self._threads)
         self.peers = PostgresPeers(self._threads, filters)
 

@@ -104,7 +104,7 @@ class Dialect(Protocol):
         ...
 
     def delete_embeddings(self, db: Any, c: int, keys: Sequence[int]) -> None:
-        """Delete the embeddings of rows of a collection, where that does not happen with the rows."""
+        """Delete the embeddings of rows of a collection, of all identities."""
         ...
 
     def clear_collection(self, db: Any, c: int) -> None:

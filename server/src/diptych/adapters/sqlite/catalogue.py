@@ -256,6 +256,8 @@ def _clear(db: Connection, c: int, limit: int) -> Removed:
     clear_labels(db, c, limit, all_of_it=len(keys) < limit)
     if len(keys) < limit:
         db.dialect.drop_tables(db, c)
+        for table in ("library_files", "library_deleted"):
+            db.execute(f"DELETE FROM {table} WHERE collection = ?", (c,))
         db.execute("DELETE FROM collections WHERE number = ?", (c,))
     return removed
 

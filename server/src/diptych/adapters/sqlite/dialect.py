@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diptych.adapters.sql.connection import MATCH, Many, Matches, Stopped, Writing
+from diptych.adapters.sql.rows import ONE_OF
 from diptych.adapters.sqlite import checksums, text_index
 from diptych.adapters.sqlite.checksums import FLOAT
 from diptych.adapters.sqlite.metadata import fields, matching, order
@@ -83,7 +84,8 @@ class SqliteDialect:
         )
 
     def delete_embeddings(self, db: sqlite3.Connection, c: int, keys: Sequence[int]) -> None:
-        """Nothing: embeddings are deleted with their rows."""
+        """Delete the embeddings of rows that stay; with rows, they are deleted already."""
+        db.execute(f"DELETE FROM embeddings WHERE key {ONE_OF}", (Many(keys),))
 
     def clear_collection(self, db: sqlite3.Connection, c: int) -> None:
         """Empty the table of words, if it has rows."""

@@ -48,7 +48,7 @@ def embed_dim(snapshot: SqliteSnapshot, identity: str) -> int:
 
 
 def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[tuple[Row, bool]]:
-    """The rows in order of creation, each with whether its image file is kept."""
+    """The rows in order of creation, each with whether the data folder has its image file."""
     # NOT INDEXED reads the table in key order; with an index SQLite would sort all rows first.
     query = (
         "SELECT id, sha256, media_type, width, height, metadata, created_at, embedding, kept"
@@ -59,4 +59,4 @@ def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[t
     for *described, is_kept in snapshot.read(query, (identity, collection)):
         row = Row(*described)
         embedding = None if row.embedding is None else np.frombuffer(row.embedding, FLOAT)
-        yield replace(row, embedding=embedding), bool(is_kept)
+        yield replace(row, embedding=embedding), is_kept == 1

@@ -167,7 +167,7 @@ class SqlRows:
     async def originals(self, c: int, after: int, limit: int) -> dict[int, str]:
         """The sha256 of at most `limit` kept images with keys above `after`, by key. Raises NotFound."""
         query = (
-            "SELECT key, sha256 FROM images WHERE collection = ? AND key > ? AND kept = 1"
+            "SELECT key, sha256 FROM images WHERE collection = ? AND key > ? AND kept <> 0"
             " ORDER BY key LIMIT ?"
         )
         return await self._read_of(c, lambda db: dict(db.execute(query, (c, after, limit))))
@@ -176,7 +176,7 @@ class SqlRows:
         """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
         query = (
             f"SELECT key, picture_hash FROM images WHERE key {sql.ONE_OF}"
-            " AND (picture_hash IS NOT NULL OR kept = 1)"
+            " AND (picture_hash IS NOT NULL OR kept <> 0)"
         )
         values = (Many(keys),)
         return await self._threads.read(lambda db: dict(db.execute(query, values)))

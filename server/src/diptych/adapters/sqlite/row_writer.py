@@ -14,6 +14,7 @@ from diptych.adapters.sqlite import checksums
 from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.jobs import record
 from diptych.adapters.sqlite.records import RECORD, begin_change, find_record, record_of, set_metadata
+from diptych.adapters.sqlite.schema import REFERENCED
 from diptych.adapters.sqlite.text_index import TextIndex, text_index, writing_words
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.collections.metadata.exif import EXIF, with_exif, without_exif
@@ -90,6 +91,7 @@ class SqlRowWriter:
 
         def work(db: Connection) -> Removed:
             change = begin_change(db, c)
+            _note_deleted(db, c, keys)
             return delete_images(db, c, keys, change)
 
         return await self._threads.write(work, makes_room=True, then=self._on_change)
@@ -123,6 +125,15 @@ def delete_images(db: Connection, c: int, keys: Sequence[int], change: int = 0) 
     db.dialect.delete_embeddings(db, c, there)
     text_index(db, c).remove(db, there)
     return Removed(tuple(there), tuple(sorted(_unused_files(db, found.values()))), change)
+
+
+def _note_deleted(db: Connection, c: int, keys: Sequence[int]) -> None:
+    """Remember which images of a library a person has deleted: no scan adds them again."""
+    db.execute(
+        "INSERT INTO library_deleted (collection, sha256) SELECT DISTINCT collection, sha256 FROM images"
+        f" WHERE key {ONE_OF} AND +collection = ? AND kept = {REFERENCED} ON CONFLICT DO NOTHING",
+        (Many(keys), c),
+    )
 
 
 def _put_rows(
@@ -196,6 +207,7 @@ def _put_same(
 
 def _insert(db: Connection, row: NewRow, writing: RowWriting) -> int:
     metadata, created_at = with_exif(row.metadata or {}, row.exif), sql.now()
+    kept = REFERENCED if row.referenced else int(row.kept)
     text = to_json(metadata)
     checksum = checksums.of_row(
         row.id.encode(),
@@ -206,10 +218,10 @@ def _insert(db: Connection, row: NewRow, writing: RowWriting) -> int:
         row.height,
         text.encode(),
         created_at.encode(),
-        row.kept,
+        kept,
     )
     values = (row.id, writing.c, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
-    values += (text, created_at, int(row.kept), checksum, row.picture_hash, writing.change)  # type: ignore[assignment]
+    values += (text, created_at, kept, checksum, row.picture_hash, writing.change)  # type: ignore[assignment]
     (key,) = db.execute(INSERT, values).fetchone()
     db.dialect.put_embedding(db, key, row.embedding, writing, is_new=True)
     writing.words.add(key, row.id, metadata)

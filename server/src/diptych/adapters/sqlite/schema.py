@@ -47,8 +47,10 @@ _TEXT_INDEX = (
 )
 # AUTOINCREMENT: a key is never reused, so that an index entry never refers to another image. `kept`:
 # whether the image file is kept: a ready-made vector has no file, and a collection may keep none.
+# REFERENCED: the file stays in a library.
 # `picture_hash`: see `core.collections.stored.duplicates`; NULL: unknown, or no file is kept to hash.
 # `change`: the change of the collection that wrote the row.
+REFERENCED = 2
 _IMAGES = """CREATE TABLE images (
         key          INTEGER PRIMARY KEY AUTOINCREMENT,
         collection   INTEGER NOT NULL REFERENCES collections (number),
@@ -121,6 +123,26 @@ _DRAWN = ("ALTER TABLE verdicts ADD COLUMN drawn INTEGER NOT NULL DEFAULT 0",)
 # The statement of another key that stood before the verdict: a JSON object, see `core.labels.label_set`.
 _BEFORE = ("ALTER TABLE verdicts ADD COLUMN before TEXT",)
 _DESPITE_LABELS = ("ALTER TABLE rollouts ADD COLUMN despite_labels INTEGER NOT NULL DEFAULT 0",)
+# The files of libraries: see `core.libraries.ports`. What a person has deleted does not return with a scan.
+_LIBRARIES = (
+    """CREATE TABLE library_files (
+        collection    INTEGER NOT NULL REFERENCES collections (number),
+        path          BLOB NOT NULL,
+        n_bytes       INTEGER NOT NULL,
+        modified_ns   INTEGER NOT NULL,
+        device        TEXT NOT NULL,
+        sha256        TEXT,
+        problem       TEXT NOT NULL,
+        missing_since TEXT,
+        PRIMARY KEY (collection, path)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX library_files_by_sha256 ON library_files (sha256)",
+    """CREATE TABLE library_deleted (
+        collection INTEGER NOT NULL REFERENCES collections (number),
+        sha256     TEXT NOT NULL,
+        PRIMARY KEY (collection, sha256)
+    ) STRICT, WITHOUT ROWID""",
+)
 SCHEMA: tuple[str, ...] = (
     # What makes the vectors of an identity; NULL until a version is known that does.
     """CREATE TABLE identities (
@@ -189,6 +211,7 @@ SCHEMA: tuple[str, ...] = (
     *_DRAWN,
     *_DESPITE_LABELS,
     *_BEFORE,
+    *_LIBRARIES,
 )
 
 # What most images that are searched with the version that serves have vectors of. An identity names one
@@ -282,6 +305,7 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
     _DRAWN,
     _DESPITE_LABELS,
     _BEFORE,
+    _LIBRARIES,
 )
 VERSION = OLDEST + len(CONVERSIONS)
 

@@ -31,7 +31,7 @@ from diptych.core.backup import Counts, DamagedImage, Fault, File, LostImage
 from diptych.errors import CorruptStore, StoreError
 
 BUSY_S = 30.0
-_KEPT = "(SELECT * FROM images WHERE kept)"
+_KEPT = "(SELECT * FROM images WHERE kept = 1)"  # in the data folder
 # What images refer to their collections by, and their names, in a folder of any known schema.
 _NAMES = "CREATE TEMP VIEW collection_names AS SELECT {reference} AS collection, name FROM main.collections"
 # The images `i` of the collection with a name.

@@ -6,6 +6,7 @@ from pathlib import Path
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.catalogue import SqlCatalogue
+from diptych.adapters.sqlite.libraries import SqlLibraries
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.row_reader import SqlRows
 from diptych.adapters.sqlite.row_writer import SqlRowWriter
@@ -52,6 +53,7 @@ class SqliteStore:
         self.rows = self.filtered = SqlRows(self._threads, filters)
         self.words = SqlWords(self._threads, filters)
         self.writer = SqlRowWriter(self._threads, filters.clear)
+        self.libraries = SqlLibraries(self._threads, filters.clear)
         self.vectors = SqliteVectorRows(self._threads)
         self.peers = NoPeers()
 

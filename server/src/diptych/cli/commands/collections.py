@@ -11,8 +11,7 @@ from diptych.cli.arguments import add_server_arguments
 from diptych.cli.output.console import Align, format_bytes, out, out_json, out_table
 from diptych.cli.remote import run_with_client
 from diptych.cli.transfer import collection_export, collection_import
-from diptych.core.types import Keep
-from diptych_client import Client, CollectionInfo
+from diptych_client import Client, CollectionInfo, Keep
 
 
 def add_parser(subparsers: Any) -> None:

@@ -1,9 +1,9 @@
 """The names in metadata that diptych writes itself, and how metadata is changed by a patch, and compared when
 an image comes again.
 
-`file` says which file an image was: its name, its folder within the folder or archive that was added, and
-when it was modified. Earlier releases stored it as one text, the path. `exif` is for what cameras record,
-see `exif`.
+`file` says which file an image was: its name, its folder within the folder or archive that was added, when it
+was modified, and since when a library misses it. Earlier releases stored it as one text, the path. `exif` is
+for what cameras record, see `exif`.
 """
 
 from datetime import UTC, datetime
@@ -25,8 +25,9 @@ from diptych.errors import InvalidValue
 
 FILE = "file"
 MODIFIED = "modified"
+MISSING = "missing"
 _RESERVED = {FILE, EXIF}
-_FILE_FIELDS = ("name", "folder", MODIFIED)
+_FILE_FIELDS = ("name", "folder", MODIFIED, MISSING)
 
 
 def file_metadata(path: str, modified_s: float | None = None) -> Metadata:
@@ -40,6 +41,12 @@ def file_metadata(path: str, modified_s: float | None = None) -> Metadata:
             return found
         found[MODIFIED] = f"{moment.isoformat(timespec='seconds')}Z"
     return found
+
+
+def with_missing(metadata: Metadata, since: str) -> Metadata:
+    """The metadata of an image whose file is missing since a time."""
+    file = metadata.get(FILE)
+    return metadata | {FILE: (file if isinstance(file, dict) else {}) | {MISSING: since}}
 
 
 def file_path(metadata: Metadata) -> str | None:
@@ -128,4 +135,4 @@ def _without_time(metadata: Metadata) -> Metadata:
     file = metadata.get(FILE)
     if not isinstance(file, dict):
         return metadata
-    return metadata | {FILE: {key: value for key, value in file.items() if key != MODIFIED}}
+    return metadata | {FILE: {key: value for key, value in file.items() if key not in {MODIFIED, MISSING}}}
