@@ -5,7 +5,7 @@ import hashlib
 import struct
 import threading
 import zlib
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex
 from diptych.adapters.faiss.threads import IndexThreads
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
+from diptych.adapters.files.preview_files import PreviewFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.adapters.sqlite.jobs import SqlJobs
@@ -35,6 +36,7 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
 from diptych.core.fetching.image_urls import ImageUrls
+from diptych.core.libraries.ports import LibraryFolder
 from diptych.core.rollout.types import Rollout
 from diptych.core.serving.snapshot import Pair, Serving
 from diptych.core.serving.version import Version
@@ -42,7 +44,7 @@ from diptych.core.serving.versions import OnStep, Versions
 from diptych.core.tuning.precision import Choice, DeviceChoice, Execution
 from diptych.core.types import AddOutcome, CollectionInfo, Hit, Metadata, NewImage, Target, VersionRef
 from diptych.errors import DiptychError, GoldenMismatch
-from diptych.wiring.core import Adapters, CorePlan, build_core
+from diptych.wiring.core import Adapters, CorePlan, LibraryAdapters, build_core
 from support.one_search import search_by_vector
 from support.pictures import picture
 from support.tiny_bundle import TINY
@@ -125,10 +127,11 @@ class Opened:
         asked_precision: str | None = None,
         metrics: FakeMetrics | None = None,
         lists: Approximation | None = None,
+        libraries: Mapping[str, LibraryFolder] | None = None,
         **plan: Any,
     ) -> None:
         """`precision` is the one that serves first; `plan` are values of a CorePlan. `lists`: how large
-        collections are searched.
+        collections are searched. `libraries` are folders by name; tests scan them.
         """
         self._repository = ModelRepository(model_repo)
         self._new_admission = lambda: admission or _admission()
@@ -152,6 +155,7 @@ class Opened:
         self.indexes: list[FaissCpuIndex] = []  # those of all collections, the newest last
         self._index_thread, self._lists = IndexThreads(1), lists
         self.store = SqlRollouts(self.records.threads)
+        self.libraries = LibraryAdapters(self.records.libraries, libraries or {}, PreviewFiles(data_dir))
         adapters = Adapters(
             metrics=self.metrics,
             records=self.records,
@@ -167,6 +171,7 @@ class Opened:
             free_space=self.free_space,
             write_queue=self.write_queue,
             keep_index_files=lists.files.keep_only if lists and lists.files else lambda names: None,
+            libraries=self.libraries,
         )
         values = {"manual": True, "poll_s": 0.01, "pace": lambda: self.pace} | plan
         core = build_core(

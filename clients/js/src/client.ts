@@ -477,6 +477,16 @@ export class Client {
 
   // Jobs
 
+  /** List the folders that the server was started with, and how far their scans are. */
+  async libraries(options: CallOptions = {}): Promise<api.Library[]> {
+    return this.list("libraries", options);
+  }
+
+  /** Look for changes in a library now. Its state is "scanning" until the end. */
+  scanLibrary(name: string, options: CallOptions = {}): Promise<api.Library> {
+    return this.call("POST", ["libraries", name, "scan"], options);
+  }
+
   /** List all jobs of the server, newest first. */
   async jobs(options: CallOptions = {}): Promise<api.Job[]> {
     return this.list("jobs", options);

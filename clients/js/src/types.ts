@@ -79,6 +79,8 @@ export type AddStatus = Schemas["AddOutcomeResponse"]["status"];
 
 /** An add that runs in the background. */
 export type Job = Schemas["JobResponse"];
+/** A folder of pictures that the server reads where they are. */
+export type Library = Schemas["LibraryResponse"];
 /** The outcome of one image of a job. */
 export type JobOutcome = Schemas["JobOutcomeResponse"];
 /** One page of outcomes of a job. `next` is the `after` of the next page; null if there is none yet. */

@@ -27,10 +27,11 @@ from diptych.adapters.installed_models import installed_model
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.bundle.repository import SHIPPED_NAME
+from diptych.core.collections.stored.ids import check_collection_name
 from diptych.core.fetching.host_rules import OFF, parse_host_rules
 from diptych.core.limits import Limits
 from diptych.core.types import ExifLevel
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, InvalidValue
 
 PREFIX = "DIPTYCH_"
 AUTO: Final = "auto"  # of a precision or device: chosen at each start
@@ -219,6 +220,11 @@ class Settings(BaseSettings):
         description="what the server reads from the EXIF of image files, into their metadata under `exif`; "
         "basic: time, camera and lens; place: latitude and longitude too; none: nothing",
     )
+    libraries: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="folders of pictures that stay where they are, each as NAME=FOLDER, separated by commas; "
+        "the server only reads them, and keeps the collection NAME in step",
+    )
     gallery: Path | None = Field(
         None,
         description="folder of pictures with an `items.jsonl`, which are added to the collection `gallery`; "
@@ -304,7 +310,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("allowed_hosts", "cors_origins", "trusted_proxies"):
+        for name in ("allowed_hosts", "cors_origins", "trusted_proxies", "libraries"):
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = tuple(one.strip() for one in value.split(",") if one.strip())
@@ -375,6 +381,21 @@ class Settings(BaseSettings):
             raise ValueError(error.message) from None
         return text
 
+    @field_validator("libraries")
+    @classmethod
+    def _require_names_and_folders(cls, libraries: tuple[str, ...]) -> tuple[str, ...]:
+        names = [one.partition("=")[0] for one in libraries]
+        for one, name in zip(libraries, names, strict=True):
+            try:
+                check_collection_name(name)
+            except InvalidValue as error:
+                raise ValueError(f"must be NAME=FOLDER, such as photos=/home/ann/Pictures: {error}") from None
+            if not one.partition("=")[2]:
+                raise ValueError(f"library {name!r} has no folder: write {name}=FOLDER")
+            if names.count(name) > 1:
+                raise ValueError(f"library {name!r} is named twice: give each folder a name of its own")
+        return libraries
+
     @field_validator("gallery", mode="before")
     @classmethod
     def _read_off(cls, gallery: object) -> object:
@@ -384,6 +405,14 @@ class Settings(BaseSettings):
     def originals_dir(self) -> Path:
         """The folder of `images` and `thumbnails`."""
         return self.data_dir if self.originals is None else Path(self.originals.removeprefix("file://"))
+
+    @property
+    def library_folders(self) -> dict[str, Path]:
+        """The folders of the libraries, by name."""
+        return {
+            name: Path(folder).absolute()
+            for name, _, folder in (one.partition("=") for one in self.libraries)
+        }
 
     @property
     def key_file_path(self) -> Path:
@@ -400,6 +429,20 @@ class Settings(BaseSettings):
                 "set DIPTYCH_API_KEY, make one with `diptych keys create`, or pass --insecure if this is "
                 "intended"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _require_libraries_apart_from_data(self) -> Self:
+        """Thumbnails would become pictures of the library, and their thumbnails too."""
+        data_dir = self.data_dir.resolve()
+        for name, folder in self.library_folders.items():
+            root = folder.resolve()
+            if root.is_relative_to(data_dir):
+                raise ValueError(f"library {name!r} is in the data folder: name a folder elsewhere")
+            if data_dir.is_relative_to(root) and not _is_hidden(data_dir.relative_to(root)):
+                raise ValueError(
+                    f"the data folder is in library {name!r}: move it, or name a folder that does not hold it"
+                )
         return self
 
     @model_validator(mode="after")
@@ -429,6 +472,10 @@ class Settings(BaseSettings):
                 f"max_inflight_body_bytes is {self.max_inflight_body_bytes}, less than one request body"
             )
         return self
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _with_installed_model(settings: Settings) -> Settings:

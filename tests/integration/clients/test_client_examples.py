@@ -30,12 +30,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, payload in {"cat": picture("red"), "dog": picture("blue")}.items():
         (folder / f"{name}.png").write_bytes(payload)
     (folder / "photos.tar").write_bytes(tar_of({"one.png": noise(1), "two.png": noise(2)}))
+    (folder / "album").mkdir()
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[RunningServer]:
-    with serve(folder / "model_repo", TINY, folder / "data", "--api-key", KEY) as server:
+    album = f"album={folder / 'album'}"
+    with serve(folder / "model_repo", TINY, folder / "data", "--api-key", KEY, "--library", album) as server:
         yield server
 
 
@@ -50,7 +52,7 @@ def client(server: RunningServer, folder: Path, monkeypatch: pytest.MonkeyPatch)
         for key in made:
             client.revoke_key(key.prefix)
         for collection in client.collections():
-            if collection.name != "default":
+            if collection.name not in {"default", "album"}:
                 client.drop_collection(collection.name)
         client.create_collection("pets")
         metadata = [{"kind": "cat"}, {"kind": "dog"}]

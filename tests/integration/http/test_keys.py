@@ -197,7 +197,12 @@ def test_no_answer_to_a_limited_key_tells_of_another_collection(
                 answer = client.request(method, url, headers=headers, json=body_of(path, collection))
                 statuses.add(answer.status_code)
                 told = answer.text
-                for echo in (f"no collection named '{SECRET}'", f"'{SECRET}' is none of them", f"/{SECRET}"):
+                for echo in (
+                    f"no collection named '{SECRET}'",
+                    f"no library named '{SECRET}'",
+                    f"'{SECRET}' is none of them",
+                    f"/{SECRET}",
+                ):
                     told = told.replace(echo, "")  # what the caller sent
                 told = told.replace(f"no job '{jobs[SECRET]}'", "")
                 for kind in ("image", "label set named"):
@@ -267,6 +272,7 @@ def filled(path: str, collection: str, job: str) -> str:
     """The path with its parameters."""
     values = {
         "collection": collection,
+        "library": collection,
         "job": job,
         "version": "1",
         "path": "icon.svg",

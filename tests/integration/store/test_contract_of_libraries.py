@@ -73,7 +73,7 @@ def test_deletion_by_a_person_is_remembered_and_that_of_the_scan_is_not(run: Run
         keys = await ports.records.rows.keys(c, ["a", "kept"])
         await ports.records.writer.delete(c, keys)
         await ports.libraries.mark_missing(c, [b"b"], SINCE)
-        removed = await ports.libraries.drop_missing(c, LATER)
+        removed = await ports.libraries.tidy(c, LATER)
         assert removed.released == (sha("b"),)
         assert await ports.records.rows.count(c) == 0
         assert await ports.libraries.deleted(c, {sha("a"), sha("b"), sha("kept")}) == {sha("a")}
@@ -113,7 +113,7 @@ def test_file_that_is_found_again_describes_its_image_anew(run: Run) -> None:
         await ports.libraries.record(c, [file(b"b/new", "a")], gone=[b"old"], described={sha("a"): new})
         assert (await ports.records.rows.get(c, "a")).metadata == {"file": new, "tag": "mine"}
         assert await ports.libraries.places(sha("a")) == [FilePlace("c", b"b/new", is_missing=False)]
-        assert (await ports.libraries.drop_missing(c, LATER)).keys == ()
+        assert (await ports.libraries.tidy(c, LATER)).keys == ()
 
     run(story)
 
@@ -125,7 +125,7 @@ def test_only_files_that_are_missing_for_long_are_dropped(run: Run) -> None:
         await ports.libraries.record(c, [file(b"1", "a"), file(b"2", "b"), file(b"3", "b"), file(b"4", "c")])
         await ports.libraries.mark_missing(c, [b"1", b"2"], SINCE)
         await ports.libraries.mark_missing(c, [b"4"], LATER)
-        await ports.libraries.drop_missing(c, LATER)
+        await ports.libraries.tidy(c, LATER)
         assert await paths(ports, c) == [b"3", b"4"]
         assert await ports.records.rows.count(c) == 2  # b has another file, c is missing for too short
 

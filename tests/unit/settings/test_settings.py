@@ -1,5 +1,6 @@
 """Where settings come from and which are refused."""
 
+import re
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -159,3 +160,31 @@ def test_tls_needs_both_files() -> None:
     for name in ("tls_cert", "tls_key"):
         with pytest.raises(ConfigError, match="set DIPTYCH_TLS_CERT and DIPTYCH_TLS_KEY"):
             read_settings({name: "a.pem"})
+
+
+def test_libraries_are_names_with_folders() -> None:
+    given = read_settings({"libraries": "photos=/p,scans=/s=1"}).library_folders
+    assert given == {"photos": Path("/p"), "scans": Path("/s=1")}
+    assert read_settings({"libraries": ["photos=/a,b"]}).library_folders == {"photos": Path("/a,b")}
+
+
+@pytest.mark.parametrize(
+    ("libraries", "why"),
+    [
+        ("photos", "library 'photos' has no folder: write photos=FOLDER"),
+        (
+            "My Photos=/p",
+            "must be NAME=FOLDER, such as photos=/home/ann/Pictures: collection",
+        ),
+        ("a=/p,a=/q", "library 'a' is named twice: give each folder a name of its own"),
+        ("a=/srv/data/x", "library 'a' is in the data folder: name a folder elsewhere"),
+        ("a=/srv", "the data folder is in library 'a': move it, or name a folder that does not hold it"),
+    ],
+)
+def test_library_that_cannot_be_followed_is_refused(libraries: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        read_settings({"libraries": libraries, "data_dir": "/srv/data"})
+
+
+def test_data_folder_may_be_in_a_hidden_folder_of_a_library() -> None:
+    read_settings({"libraries": "a=/home/ann", "data_dir": "/home/ann/.local/state/diptych"})

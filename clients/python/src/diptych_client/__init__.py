@@ -76,6 +76,7 @@ from diptych_client.results.labels import (
     Statement,
     Verdict,
 )
+from diptych_client.results.libraries import Library, LibraryProblem
 from diptych_client.results.metadata import (
     Facet,
     FacetValue,
@@ -185,6 +186,8 @@ __all__ = [
     "LabelThreshold",
     "LabelledImage",
     "LabelledImagePage",
+    "Library",
+    "LibraryProblem",
     "MetadataField",
     "MetadataFields",
     "ModelRef",

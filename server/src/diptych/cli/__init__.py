@@ -22,6 +22,7 @@ from diptych.cli.commands import (
     jobs,
     keys,
     labels,
+    libraries,
     models,
     restore,
     search,
@@ -34,7 +35,7 @@ from diptych_client import ClientError
 
 _COMMANDS = (
     *(serve, keys, check, backup, restore),
-    *(add, vectors, jobs, delete, search, classify, labels, embed, models, collections),
+    *(add, libraries, vectors, jobs, delete, search, classify, labels, embed, models, collections),
     completion,
 )
 INTERRUPTED = 130  # the status that shells report for Ctrl-C

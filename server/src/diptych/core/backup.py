@@ -17,6 +17,7 @@ class Counts:
     n_images: int
     n_files: int
     file_bytes: int
+    n_referenced: int = 0  # images whose files stay in libraries, and are in no backup
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from diptych.core.encoding.health import Health, HealthReport
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.jobs.service import Jobs
 from diptych.core.labels.service import LabelSets
+from diptych.core.libraries.service import Libraries
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
 from diptych.core.push import Pushes
@@ -42,6 +43,7 @@ class Services:
     image_urls: ImageUrls
     collections: Collections
     label_sets: LabelSets
+    libraries: Libraries
     jobs: Jobs
     catalogue: Catalogue
     pushes: Pushes
@@ -60,6 +62,7 @@ class Services:
         else:
             await self.rollouts.open()
             await self.jobs.open()
+            await self.libraries.open()
         await self.health.start()
 
     async def report(self) -> HealthReport:
@@ -89,6 +92,7 @@ class Services:
         Does not wait for a batch that takes long: its result is not needed any more.
         """
         await self.health.close()
+        await self.libraries.close()
         await self.jobs.close()
         await self.rollouts.close()
         self.close_decoder()

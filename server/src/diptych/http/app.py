@@ -29,6 +29,7 @@ from diptych.http.endpoints import (
     label_images,
     label_proposals,
     label_sets,
+    libraries,
     model_card,
     models,
     operate,
@@ -68,7 +69,7 @@ Background = Callable[[Services], Awaitable[None]]
 ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, browse.router, vectors.router, jobs.router),
-    *(label_sets.router, label_images.router, label_proposals.router),
+    *(libraries.router, label_sets.router, label_images.router, label_proposals.router),
     *(models.router, model_card.router, push_version.router, rollouts.router, comparison.router),
     *(openai.router, huggingface.router, operate.router, keys.router, page.router),
 )

@@ -53,6 +53,7 @@ _EXAMPLES: dict[str, Any] = {
     "filter": {"kind": "drawing"},
     "id": "cat",
     "label_set": "kind",
+    "library": "photos",
     "job": "3f9a0c71d2b84e6582cd1b04a9e6f753",
     "name": "everyday",
     "model": "everyday",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from diptych.adapters.bundle_upload import BundleUploads
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
+from diptych.adapters.files.library_folder import FolderOfLibrary
+from diptych.adapters.files.preview_files import PreviewFiles
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.free_space import MachineFreeSpace
 from diptych.adapters.images.guards import IMAGE_GUARD
@@ -31,7 +33,7 @@ from diptych.core.serving.version import ReadCalibration, Version
 from diptych.core.serving.versions import Versions
 from diptych.core.tuning.precision import Execution
 from diptych.settings import AUTO, Settings
-from diptych.wiring.core import Adapters, CorePlan, build_core
+from diptych.wiring.core import Adapters, CorePlan, LibraryAdapters, build_core
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.first_version import load_first_version
 from diptych.wiring.index import index_files_of, new_index_of
@@ -121,6 +123,14 @@ def assemble(
         free_space=free_space,
         write_queue=SerialWriteQueue(),
         keep_index_files=index_files.keep_only,
+        libraries=LibraryAdapters(
+            rows=folder.store.libraries,
+            folders={
+                name: FolderOfLibrary(name, root, limits.max_image_bytes)
+                for name, root in settings.library_folders.items()
+            },
+            previews=PreviewFiles(data_dir, quota, read_only=read_only),
+        ),
     )
     core = build_core(adapters, versions, serving, _core_plan(settings, limits))
     return Services(
@@ -131,6 +141,7 @@ def assemble(
         image_urls=image_urls_of(settings, limits, metrics),
         collections=core.collections,
         label_sets=core.label_sets,
+        libraries=core.libraries,
         jobs=core.jobs,
         catalogue=Catalogue(
             folder.repository,

@@ -1,6 +1,6 @@
 """Connect the core to its adapters: the only place that does, for servers and for tests alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from diptych.bundle.image.preprocess import DecodeMode
@@ -37,6 +37,10 @@ from diptych.core.labels.assignments import Assignments
 from diptych.core.labels.ports import LabelRows
 from diptych.core.labels.review import Review
 from diptych.core.labels.service import LabelSets
+from diptych.core.libraries.images import LibraryImages
+from diptych.core.libraries.ports import LibraryFolder, LibraryRows, Previews
+from diptych.core.libraries.scan import Scanner
+from diptych.core.libraries.service import Libraries
 from diptych.core.ports import Metrics
 from diptych.core.rollout.compare import MAX_SEARCH_S, Comparer
 from diptych.core.rollout.pacing import EncoderShare
@@ -51,8 +55,20 @@ from diptych.core.types import ExifLevel
 
 
 @dataclass(frozen=True)
+class LibraryAdapters:
+    """The adapters that libraries need. `folders` are those that the operator names, by name."""
+
+    rows: LibraryRows
+    folders: Mapping[str, LibraryFolder]
+    previews: Previews
+
+
+@dataclass(frozen=True)
 class Adapters:
-    """The adapters that the core uses. `new_index` makes an empty index of vectors of a width."""
+    """The adapters that the core uses. `new_index` makes an empty index of vectors of a width.
+
+    Without `libraries`, originals are read from the data folder alone.
+    """
 
     metrics: Metrics
     records: Records
@@ -68,6 +84,7 @@ class Adapters:
     free_space: FreeSpace
     write_queue: SerialWriteQueue
     keep_index_files: KeepFiles = lambda names: None
+    libraries: LibraryAdapters | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,7 @@ class Core:
     collections: Collections
     comparer: Comparer
     label_sets: LabelSets
+    libraries: Libraries
     rollouts: Rollouts
     jobs: Jobs
 
@@ -153,13 +171,32 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         max_metadata_bytes=plan.max_metadata_bytes,
     )
     rollouts = Rollouts(parts, triggers, metrics=adapters.metrics, poll_s=plan.poll_s)
-    return Core(collections, comparer, label_sets, rollouts, jobs)
+    libraries = _libraries(adapters.libraries, collections)
+    return Core(collections, comparer, label_sets, libraries, rollouts, jobs)
+
+
+def _libraries(parts: LibraryAdapters | None, collections: Collections) -> Libraries:
+    if parts is None:
+        return Libraries(collections, {})
+    scanners = {
+        name: Scanner(name, folder=folder, rows=parts.rows, previews=parts.previews, collections=collections)
+        for name, folder in parts.folders.items()
+    }
+    return Libraries(collections, scanners)
+
+
+def _images(adapters: Adapters) -> ImageStore:
+    """The image files of the data folder and of libraries."""
+    parts = adapters.libraries
+    if parts is None:
+        return adapters.images
+    return LibraryImages(adapters.images, rows=parts.rows, folders=parts.folders, previews=parts.previews)
 
 
 def _collections(
     adapters: Adapters, versions: Versions, serving: Serving, labels: FilterResolver, plan: CorePlan
 ) -> Collections:
-    records, images, writes = adapters.records, adapters.images, adapters.write_queue
+    records, images, writes = adapters.records, _images(adapters), adapters.write_queue
     files = FileReferences(images=images, records=records, write_queue=writes)
     deletions = Deletions(files=files, records=records, labels=labels, write_queue=writes)
     originals = Originals(

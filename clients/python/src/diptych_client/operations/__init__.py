@@ -12,6 +12,7 @@ from diptych_client.operations.encoding import EncodingCalls
 from diptych_client.operations.jobs import JobsCalls
 from diptych_client.operations.keys import KeysCalls
 from diptych_client.operations.labels import LabelCalls
+from diptych_client.operations.libraries import LibraryCalls
 from diptych_client.operations.managing import ManagingCalls
 from diptych_client.operations.pushing import PushingCalls
 from diptych_client.operations.rollouts import RolloutsCalls
@@ -27,6 +28,7 @@ class Calls(
     ManagingCalls,
     BrowsingCalls,
     LabelCalls,
+    LibraryCalls,
     JobsCalls,
     DescribingCalls,
     PushingCalls,

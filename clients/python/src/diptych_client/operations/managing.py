@@ -15,7 +15,7 @@ def collections() -> Steps[list[CollectionInfo]]:
     """List all collections.
 
     >>> [(one.name, one.n_images) for one in client.collections()]
-    [('default', 0), ('pets', 2)]
+    [('album', 0), ('default', 0), ('pets', 2)]
     """
     return result_of(Request("GET", "/collections"), list[CollectionInfo], "collections")
 

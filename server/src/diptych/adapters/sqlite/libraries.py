@@ -64,6 +64,12 @@ class SqlLibraries:
         values = (Many(sha256s), c)
         return await self._threads.read(lambda db: dict(db.execute(query, values)))
 
+    async def sizes(self, sha256s: Collection[str]) -> dict[str, int]:
+        """The bytes of files that images of any library refer to, by sha256."""
+        query = f"SELECT sha256, n_bytes FROM images WHERE sha256 {ONE_OF} AND kept = {REFERENCED}"
+        values = (Many(sha256s),)
+        return await self._threads.read(lambda db: dict(db.execute(query, values)))
+
     async def deleted(self, c: int, sha256s: Collection[str]) -> set[str]:
         """Those of the sha256 whose images a person has deleted."""
         query = f"SELECT sha256 FROM library_deleted WHERE collection = ? AND sha256 {ONE_OF}"
@@ -118,17 +124,17 @@ class SqlLibraries:
 
         return await self._threads.write(work, then=self._on_change)
 
-    async def drop_missing(self, c: int, before: str) -> Removed:
-        """Forget files that are missing for long, and delete images that have no other file."""
+    async def tidy(self, c: int, before: str) -> Removed:
+        """Forget files that are missing for long, and delete images of no file."""
 
         def work(db: Connection) -> Removed:
             change = begin_change(db, c)
-            old = "collection = ? AND missing_since < ?"
-            rows = db.execute(f"SELECT path FROM library_files WHERE {old}", (c, before)).fetchall()
-            sha256s = _sha256s_of(db, c, [bytes(path) for (path,) in rows])
-            db.execute(f"DELETE FROM library_files WHERE {old}", (c, before))
-            lost = _images_of(db, c, sha256s, f" AND NOT EXISTS (SELECT 1 FROM {_OF_IMAGE})")
-            keys = tuple(key for key, _ in lost)
+            db.execute("DELETE FROM library_files WHERE collection = ? AND missing_since < ?", (c, before))
+            query = (
+                f"SELECT key FROM images i WHERE collection = ? AND kept = {REFERENCED}"
+                f" AND NOT EXISTS (SELECT 1 FROM {_OF_IMAGE})"
+            )
+            keys = tuple(int(key) for (key,) in db.execute(query, (c,)))
             released = delete_images(db, c, keys) if keys else ()
             return Removed(keys, released, change)
 

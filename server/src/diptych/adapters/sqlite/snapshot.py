@@ -19,6 +19,7 @@ from diptych.adapters.sqlite.records import IS_THERE
 from diptych.adapters.sqlite.schema import (
     DAMAGED_ROW,
     NUMBERED,
+    REFERENCED,
     WITH_WORDS,
     connect_immutable,
     is_of_damaged_row,
@@ -83,7 +84,10 @@ class SqliteSnapshot:
                 "SELECT count(*), coalesce(sum(n_bytes), 0) FROM"
                 f" (SELECT max(n_bytes) AS n_bytes FROM {_KEPT} GROUP BY sha256)"
             ).fetchone()
-        return Counts(n_collections, n_images, n_files, n_bytes)
+            (n_referenced,) = self._db.execute(
+                f"SELECT count(*) FROM images WHERE kept = {REFERENCED} AND collection IN ({there})"
+            ).fetchone()
+        return Counts(n_collections, n_images, n_files, n_bytes, n_referenced)
 
     def has_files(self) -> bool:
         """Whether rows refer to image files. An index answers, in a fraction of the time of `counts`."""

@@ -72,6 +72,8 @@ def _counted(record: BackupRecord, lost: Sequence[LostImage]) -> str:
     n_lost = len({image.sha256 for image in lost})
     n_there = f"{counts.n_files - n_lost:,} of {counts.n_files:,} files"
     files = n_there if n_lost else f"{counts.n_files:,} files of {counts.file_bytes:,} bytes"
+    if counts.n_referenced:
+        files += f", {counts.n_referenced:,} images whose files stay in libraries and are not in the backup"
     return (
         f"{counts.n_images:,} images in {counts.n_collections:,} collections, "
         f"{files}, as of {record.created_at}"

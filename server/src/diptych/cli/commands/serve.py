@@ -20,6 +20,7 @@ _GROUPS = {  # by the setting that begins each
     "n_threads": "how it runs",
     "max_image_bytes": "how large one request may be",
 }
+_REPEATED = {"libraries": "--library"}  # a flag for each value, which may then hold a comma
 _FILES = {"key_file", "tls_cert", "tls_key"}
 SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
@@ -41,7 +42,16 @@ def add_parser(subparsers: SubParsers) -> None:
         if field.annotation is bool:
             group.add_argument(flag, help=about, action=argparse.BooleanOptionalAction)
         else:
-            action = group.add_argument(flag, help=about, metavar=name.rpartition("_")[2].upper())
+            metavar = name.rpartition("_")[2].upper()
+            if name in _REPEATED:
+                about, metavar = f"{about}; as a flag one folder, which can be repeated", "NAME=FOLDER"
+            action = group.add_argument(
+                flag,
+                dest=name,
+                help=about,
+                metavar=metavar,
+                action="append" if name in _REPEATED else "store",
+            )
             complete_with(action, _values_of(name, field.annotation))
     parser.set_defaults(run=run, usage_error=parser.error)
 
@@ -75,7 +85,7 @@ def _values_of(name: str, annotation: Any) -> Values:
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return _REPEATED.get(name, f"--{name.replace('_', '-')}")
 
 
 def _with_flags(message: str, given: Iterable[str]) -> str:

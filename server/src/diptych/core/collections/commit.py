@@ -99,3 +99,6 @@ class RowCommitter:
         }
         if late:
             await index.fill(list(late), np.stack(list(late.values())))
+            for other in collection.serving.indexes(collection.number):
+                if other is not index:
+                    other.failed.difference_update(late)  # its file is there again

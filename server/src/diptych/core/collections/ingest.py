@@ -30,8 +30,8 @@ class Ingest:
     """From image files to acknowledged rows.
 
     An acknowledged image has its row on disk, and its file too where the collection keeps files, and is
-    searchable. Files are written while the images are encoded, so that disk and encoder do not wait for each
-    other.
+    searchable. A file that stays in a library is only referred to. Files are written while the images are
+    encoded, so that disk and encoder do not wait for each other.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Ingest:
         return outcomes(stored)
 
     def _resolve_all(self, items: Sequence[NewImage]) -> list[ResolvedItem | InputError]:
-        return [resolve_item(one.payload, one.id, one.metadata, self._max_metadata_bytes) for one in items]
+        return [resolve_item(one, self._max_metadata_bytes) for one in items]
 
     async def _prepare(
         self,
@@ -122,14 +122,14 @@ class Ingest:
         """Turn N items into N rows ready to be stored, or errors. Starts writing the files of decodable
         images.
         """
-        kept = collection.keep == "original"
+        kept = collection.keep != "none"
         decoded: list[DecodedImage | None] = []
 
         def on_decoded(found: Sequence[DecodedImage | None]) -> None:
             decoded.extend(found)
             if kept:
                 good = [item for item, image in zip(resolved, found, strict=True) if image is not None]
-                claim.begin({item.sha256: item.payload for item in good})
+                claim.begin({item.sha256: item.payload for item in good if not item.referenced})
 
         outcomes = await version.embedder.embed_images([item.payload for item in resolved], on_decoded)
         return await asyncio.to_thread(
@@ -166,6 +166,7 @@ class Ingest:
             identity=identity,
             picture_hash=picture_hash(image.pixels),
             exif=exif_fields(info.exif, self._exif),
+            referenced=item.referenced,
         )
 
 

@@ -15,6 +15,7 @@ from diptych.core.types import (
     Embeddings,
     ImageRecord,
     Metadata,
+    NewImage,
     NewRow,
     PutResult,
 )
@@ -29,22 +30,23 @@ class ResolvedItem:
     sha256: str
     payload: bytes
     metadata: Metadata | None
+    referenced: bool = False
 
 
-def resolve_item(
-    payload: bytes, id: str | None, metadata: Metadata | None, max_metadata_bytes: int
-) -> ResolvedItem | InputError:
+def resolve_item(image: NewImage, max_metadata_bytes: int) -> ResolvedItem | InputError:
     """Return the item with its id, derived from its bytes if need be; or its error, naming `metadata` or
     `id`.
     """
+    id, metadata = image.id, image.metadata
     try:
         if metadata is not None:
             metadata = check_given(metadata, max_metadata_bytes)
     except InputError as error:
         return error.named("metadata")
-    sha256 = sha256_of(payload)
+    sha256 = sha256_of(image.payload)
     try:
-        return ResolvedItem(check_id(id) if id is not None else content_id(sha256), sha256, payload, metadata)
+        id = check_id(id) if id is not None else content_id(sha256)
+        return ResolvedItem(id, sha256, image.payload, metadata, image.referenced)
     except InputError as error:
         return error.named("id")
 
@@ -52,11 +54,14 @@ def resolve_item(
 def unchanged_payloads(
     resolved: Sequence[ResolvedItem | InputError], early: Mapping[int, AddOutcome]
 ) -> dict[str, bytes]:
-    """sha256 -> bytes of the items that are stored already."""
+    """sha256 -> bytes of the items that are stored already, but for those whose files stay in a library."""
     return {
         item.sha256: item.payload
         for i, item in enumerate(resolved)
-        if isinstance(item, ResolvedItem) and i in early and early[i].status == "unchanged"
+        if isinstance(item, ResolvedItem)
+        and not item.referenced
+        and i in early
+        and early[i].status == "unchanged"
     }
 
 

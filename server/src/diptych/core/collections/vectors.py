@@ -10,7 +10,7 @@ from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.encoding.vector_checks import check_vector
-from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector
+from diptych.core.types import AddOutcome, ModelInfo, NewImage, NewRow, NewVector
 from diptych.errors import InputError, InvalidValue
 
 FLOAT = np.dtype("<f4")
@@ -57,7 +57,7 @@ class VectorIngest:
         except InvalidValue as error:
             return error.named("embedding")
         payload = np.ascontiguousarray(item.vector, FLOAT).tobytes()
-        return resolve_item(payload, item.id, item.metadata, self._max_metadata_bytes)
+        return resolve_item(NewImage(payload, item.id, item.metadata), self._max_metadata_bytes)
 
 
 def _row(item: ResolvedItem, identity: str) -> NewRow:

@@ -60,9 +60,10 @@ class LibraryFolder(Protocol):
 
 @dataclass(frozen=True)
 class LibraryFile:
-    """One known file. `sha256` is None if it is no picture that can be read, for the reason `problem`.
+    """One known file. `missing_since`: when a scan first did not find it (ISO 8601), None while it is there.
 
-    `missing_since`: when a scan first did not find it (ISO 8601), None while it is there.
+    With a `problem` the file is no picture that can be read; `sha256` is then that of the picture that was
+    there before, which is missing, or None.
     """
 
     path: Path
@@ -81,6 +82,22 @@ class FilePlace:
     is_missing: bool
 
 
+class Previews(Protocol):
+    """Thumbnails of pictures in libraries, as many as there is room for."""
+
+    async def get(self, sha256: str, size_px: int) -> bytes | None:
+        """The kept thumbnail, or None."""
+        ...
+
+    async def put(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
+        """Keep a thumbnail; those that were not used for the longest time make room."""
+        ...
+
+    async def remove(self, sha256s: Sequence[str]) -> None:
+        """Delete all thumbnails of these pictures."""
+        ...
+
+
 class LibraryRows(Protocol):
     """The files of libraries. `c` is the number of the collection of one. Each write is one transaction."""
 
@@ -94,6 +111,10 @@ class LibraryRows(Protocol):
 
     async def images(self, c: int, sha256s: Collection[str]) -> dict[str, str]:
         """The ids of images that refer to files with one of these sha256, by it."""
+        ...
+
+    async def sizes(self, sha256s: Collection[str]) -> dict[str, int]:
+        """The bytes of those files that images of any library refer to, by sha256."""
         ...
 
     async def deleted(self, c: int, sha256s: Collection[str]) -> set[str]:
@@ -122,8 +143,6 @@ class LibraryRows(Protocol):
         """
         ...
 
-    async def drop_missing(self, c: int, before: str) -> Removed:
-        """Forget files that are missing since an earlier time than `before`, and delete images that have no
-        other file.
-        """
+    async def tidy(self, c: int, before: str) -> Removed:
+        """Forget files that are missing since an earlier time than `before`, and delete images of no file."""
         ...

@@ -58,6 +58,12 @@ class LiveIndex:
         if removed:
             await self.vectors.apply(removed, (), NO_ROWS)
 
+    async def lose(self, keys: Sequence[int]) -> None:
+        """Take out images whose files are missing. They are not tried again before they are added again."""
+        self.unindexed.update(keys)
+        self.failed.update(keys)
+        await self.vectors.apply(keys, (), NO_ROWS)
+
     def _note(self, keys: Sequence[int]) -> None:
         self.newest_key = max([self.newest_key, *keys])
 

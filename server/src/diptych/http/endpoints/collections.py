@@ -147,7 +147,10 @@ class CollectionResponse(BaseModel):
     model: str
     n_images: int
     created_at: str = Field(description="ISO 8601, UTC")
-    keep: Keep = Field(description="whether the files of added images are kept")
+    keep: Keep = Field(
+        description="whether the files of added images are kept; reference: it is the collection of a "
+        "library, whose files stay where they are"
+    )
     state: CollectionState
     n_embedded: int
     reason: str = Field(
@@ -301,6 +304,8 @@ async def change_collection(
     if body.name is not None:
         caller_of(request).require_may_name(body.name)
         services.jobs.require_none(collection)
+    if body.name is not None or body.keep is not None:
+        services.libraries.require_free(collection)
     change = CollectionChange(
         body.name,
         body.keep,
@@ -342,11 +347,12 @@ async def delete_images(
     "/collections/{collection}",
     summary="Delete a collection",
     status_code=204,
-    responses=documented_errors(404, 507),
+    responses=documented_errors(404, 409, 507),
 )
 @needs("write", collections="path", action="drop collection")
 async def drop_collection(services: ReadyServices, collection: str, _: NoQuery) -> Response:
-    """Remove a collection with all its images."""
+    """Remove a collection with all its images; 409 for that of a library."""
+    services.libraries.require_free(collection)
     await services.collections.drop(collection)
     return Response(status_code=204)
 

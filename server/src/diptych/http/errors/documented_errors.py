@@ -56,8 +56,8 @@ _MEANINGS = {
     400: "The body does not match its content type: it is cut off, not JSON, or not a form",
     401: "The API key is missing, wrong, expired or revoked",
     403: "The key does not allow this call, or Host or Origin is not this server",
-    404: "There is no such model, version, rollout, collection, label set or image, or the key does not see "
-    "it",
+    404: "There is no such model, version, rollout, collection, library, label set or image, or the key does "
+    "not see it",
     408: "The body was not complete in time",
     409: "The name or id is taken, the collection belongs to a model that is not served, the version cannot "
     "be served here, the rollout has ended, or verdicts would be lost",
@@ -92,6 +92,7 @@ _EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
         "collection": NotFound("no collection named 'holiday'"),
         "id": NotFound("no image 'my-cat' in collection 'gallery'"),
         "label_set": NotFound("no label set named 'kind'"),
+        "library": NotFound("no library named 'photos'"),
         "job": NotFound("no job '3f9a0c71d2b84e65'"),
         "name": NotFound("no model named 'mine'; there is: everyday"),
         "version": NotFound("model 'everyday' has no version 7; there is: 1, 2"),

@@ -28,12 +28,8 @@ class FakeStore:
         self.held -= 1
         return payload.upper()
 
-    @property
-    def rows(self) -> Any:
-        return self
-
-    async def used_files(self, sha256s: Any) -> set[str]:
-        return set()
+    async def sizes(self, sha256s: Any) -> dict[str, int]:
+        return {}
 
 
 async def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for() -> None:
@@ -45,8 +41,8 @@ async def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for
 
 
 class FullStore(FakeStore):
-    async def used_files(self, sha256s: Any) -> set[str]:
-        return set(sha256s)
+    async def sizes(self, sha256s: Any) -> dict[str, int]:
+        return dict.fromkeys(sha256s, 1)
 
     async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
         raise StoreFull("no space is left")

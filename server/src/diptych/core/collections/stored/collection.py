@@ -149,6 +149,12 @@ class Collection:
             self.n_images += len(keys) - len(removed)
             self.report_metrics()
 
+    async def lose(self, keys: Sequence[int]) -> None:
+        """Take images whose files are missing out of all indexes; the store has no vectors of them."""
+        for index in self.serving.indexes(self.number):
+            await index.lose(keys)
+        self.report_metrics()
+
     def report_metrics(self) -> None:
         """Report the size and the recall."""
         recall = EXACT if self.pair is None else self.pair.index.vectors.recall

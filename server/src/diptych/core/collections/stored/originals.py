@@ -101,5 +101,5 @@ class Originals:
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
         """Keep a thumbnail, unless the image was deleted meanwhile: then no file of it may stay."""
-        if await self._records.rows.used_files([sha256]):
+        if await self._images.sizes([sha256]):
             await self._images.put_thumbnail(sha256, size_px, thumbnail)

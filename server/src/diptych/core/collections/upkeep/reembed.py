@@ -13,10 +13,11 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.serving.snapshot import Pair
 from diptych.core.types import Embedding, Outcome
-from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, TooLarge, logged_of
+from diptych.errors import CorruptStore, DiptychError, LibraryAway, NotReady, Overloaded, TooLarge, logged_of
 
 log = logging.getLogger(__name__)
 
+AWAY_S = 5.0  # between two tries while the folder of a library is away
 PAGE = 8  # images at a time; few, so that requests are delayed little
 LOG_EVERY = 256
 
@@ -71,7 +72,7 @@ class Reembedder:
                 if start % LOG_EVERY < size:
                     log.info("collection %s: %d images to embed", collection.name, len(pending) - start)
                 busy_s = pair.version.embedder.busy_s
-                await self.embed(collection, pair, pending[start : start + size])
+                await self._embed_once_there(collection, pair, pending[start : start + size])
                 # Waits for the disk do not count: they take nothing from requests.
                 encoded_s = pair.version.embedder.busy_s - busy_s
                 await pace.pause(encoded_s, encoded_s)
@@ -81,6 +82,21 @@ class Reembedder:
         rows = await self._embedded(collection, pair, keys)
         if rows:
             await self._write_queue.run(self._write(collection, pair, rows))
+
+    async def _embed_once_there(self, collection: Collection, pair: Pair, keys: Sequence[int]) -> None:
+        """As `embed`, but wait as long as the folder of a library is away."""
+        is_logged = False
+        while True:
+            try:
+                await self.embed(collection, pair, keys)
+                return
+            except LibraryAway as error:
+                if not collection.serving.holds(collection.number, pair):
+                    return
+                if not is_logged:
+                    log.warning("collection %s: images wait to be embedded: %s", collection.name, error)
+                is_logged = True
+                await asyncio.sleep(AWAY_S)
 
     async def finish_in_write(self, collection: Collection, pair: Pair) -> None:
         """Embed all pending images. Only inside a write: no image can be added meanwhile."""

@@ -165,6 +165,12 @@ export class Client {
     withdrawVerdict(collection, name, id, options = {}) {
         return this.call("DELETE", ["collections", collection, "label-sets", name, "verdicts", id], options);
     }
+    async libraries(options = {}) {
+        return this.list("libraries", options);
+    }
+    scanLibrary(name, options = {}) {
+        return this.call("POST", ["libraries", name, "scan"], options);
+    }
     async jobs(options = {}) {
         return this.list("jobs", options);
     }

@@ -1,0 +1,107 @@
+"""Read originals that stay in libraries from their places."""
+
+from collections.abc import Mapping, Sequence
+
+from diptych.core.collections.stored.ids import sha256_of
+from diptych.core.collections.stored.ports import ImageStore
+from diptych.core.libraries.ports import Content, LibraryFolder, LibraryRows, Previews
+from diptych.errors import CorruptStore, LibraryAway
+
+
+class LibraryImages:
+    """The image files of the data folder, and those of libraries. Satisfies `stored.ports.ImageStore`.
+
+    A file of a library is only read, and only taken if it still has the sha256 that it is asked for by.
+    """
+
+    def __init__(
+        self,
+        kept: ImageStore,
+        *,
+        rows: LibraryRows,
+        folders: Mapping[str, LibraryFolder],
+        previews: Previews,
+    ) -> None:
+        """`kept` are the files of the data folder; `folders` those of the libraries, by name."""
+        self._kept = kept
+        self._rows = rows
+        self._folders = folders
+        self._previews = previews
+
+    async def require_available(self) -> None:
+        """Raise StoreUnavailable while the data folder is gone; libraries may be away."""
+        await self._kept.require_available()
+
+    async def require_writable(self) -> None:
+        """As `require_available`; raises StoreReadOnly, too."""
+        await self._kept.require_writable()
+
+    async def put(self, payloads: dict[str, bytes]) -> None:
+        """Write files to the data folder."""
+        await self._kept.put(payloads)
+
+    async def get(self, sha256: str) -> bytes:
+        """Read a file. Raises CorruptStore when it is nowhere, LibraryAway while it may be somewhere."""
+        try:
+            return await self._kept.get(sha256)
+        except CorruptStore as error:
+            found = await self._from_libraries(sha256)
+            if found is None:
+                raise error
+            return found
+
+    async def get_thumbnail(self, sha256: str, size_px: int) -> bytes | None:
+        """The kept thumbnail, or None."""
+        kept = await self._kept.get_thumbnail(sha256, size_px)
+        return kept or await self._previews.get(sha256, size_px)
+
+    async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
+        """Keep a thumbnail."""
+        keeps = self._kept.put_thumbnail if await self._kept.sizes([sha256]) else self._previews.put
+        await keeps(sha256, size_px, thumbnail)
+
+    async def stored(self) -> list[str]:
+        """The sha256 of all files and thumbnails of the data folder, but for previews of libraries."""
+        return await self._kept.stored()
+
+    async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
+        """The bytes of those files that are kept, or that images of libraries refer to."""
+        return await self._rows.sizes(sha256s) | await self._kept.sizes(sha256s)
+
+    async def remove(self, sha256s: Sequence[str]) -> None:
+        """Delete files of the data folder, and all their thumbnails. Files of libraries stay."""
+        await self._kept.remove(sha256s)
+        await self._previews.remove(sha256s)
+
+    async def _from_libraries(self, sha256: str) -> bytes | None:
+        """The bytes at one of the places of a file; None if no library knows of it."""
+        places = await self._rows.places(sha256)
+        away: LibraryAway | None = None
+        for place in places:
+            if place.is_missing:
+                continue
+            try:
+                found = await self._folder_of(place.library).read(place.path)
+            except LibraryAway as error:
+                away = error
+                continue
+            if isinstance(found, Content) and sha256_of(found.payload) == sha256:
+                return found.payload
+        if away is not None:
+            raise away
+        if places:
+            raise CorruptStore(
+                f"the file of image {sha256} is gone from library {places[0].library!r}, or has changed: the "
+                "next scan looks for it",
+                logged="the file of an image in a library is gone, or has changed",
+            )
+        return None
+
+    def _folder_of(self, library: str) -> LibraryFolder:
+        folder = self._folders.get(library)
+        if folder is None:
+            raise LibraryAway(
+                f"library {library!r} is not named at this start: start the server with --library "
+                f"{library}=FOLDER"
+            )
+        return folder

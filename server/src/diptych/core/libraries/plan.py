@@ -1,0 +1,106 @@
+"""What a scan has to do: a comparison of the files that are known with those that are there."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from diptych.core.libraries.ports import LibraryFile, Listing, Path, Stamp
+from diptych.errors import LibraryAway
+
+SETTLE_NS = 2_000_000_000  # a file that was modified so recently may still be being written
+ANOTHER_DISK = "another disk is in the place of the one that had this file"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`new` and `changed` files are to be read, `sizes` are their bytes. Those `on_other_disk` are the same
+    on a file system of another number; `gone` are not there any more.
+
+    `problems`: what is left alone, and why. `n_unsettled`: files that may still be being written.
+    """
+
+    new: list[Path]
+    changed: list[Path]
+    on_other_disk: list[LibraryFile]
+    gone: list[Path]
+    problems: dict[Path, str]
+    sizes: dict[Path, int]
+    n_unsettled: int
+
+    @property
+    def n_to_read(self) -> int:
+        """The number of files to read."""
+        return len(self.new) + len(self.changed)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be done."""
+        return not (self.new or self.changed or self.on_other_disk or self.gone)
+
+
+def plan_scan(
+    known: Mapping[Path, LibraryFile], listing: Listing, now_ns: int, *, retries: bool = False
+) -> Plan:
+    """Compare. With `retries`, files that were no pictures are read again. Raises LibraryAway."""
+    away = _away(known, listing)
+    plan = Plan([], [], [], [], {**listing.left_out, **listing.unread}, {}, 0)
+    n_unsettled = 0
+    for path, stamp in listing.files.items():
+        before = known.get(path)
+        if before is not None and before.stamp.device in away:
+            plan.problems[path] = ANOTHER_DISK
+        elif before is not None and _is_same(before, stamp) and not (retries and before.problem):
+            if before.stamp != stamp:
+                plan.on_other_disk.append(replace(before, stamp=stamp))
+        elif now_ns - SETTLE_NS < stamp.modified_ns <= now_ns:
+            n_unsettled += 1
+        else:
+            (plan.new if before is None else plan.changed).append(path)
+            plan.sizes[path] = stamp.n_bytes
+    plan.gone.extend(
+        path
+        for path, file in known.items()
+        if file.missing_since is None
+        and path not in listing.files
+        and file.stamp.device not in away
+        and not _is_in(path, listing.unread)
+    )
+    return replace(plan, n_unsettled=n_unsettled)
+
+
+def _is_same(file: LibraryFile, stamp: Stamp) -> bool:
+    """Whether it is there as it was, and need not be read again."""
+    is_there = file.missing_since is None or file.problem != ""
+    before = file.stamp
+    return is_there and (before.n_bytes, before.modified_ns) == (stamp.n_bytes, stamp.modified_ns)
+
+
+def _away(known: Mapping[Path, LibraryFile], listing: Listing) -> set[str]:
+    """The file systems that are away: nothing is on them any more, and fewer than half of their files are
+    there on another one. A disk may get another number, or its files may have been copied to another disk.
+
+    Raises LibraryAway if all are: what is there then is of another disk, or the place of one.
+    """
+    here = {stamp.device for stamp in listing.files.values()}
+    there = [(path, one) for path, one in known.items() if one.missing_since is None]
+    n_files = Counter(one.stamp.device for _, one in there)
+    n_same = Counter(
+        one.stamp.device
+        for path, one in there
+        if (now := listing.files.get(path)) is not None and now.n_bytes == one.stamp.n_bytes
+    )
+    away = {device for device, n in n_files.items() if device not in here and 2 * n_same[device] < n}
+    if there and away == n_files.keys():
+        raise LibraryAway(
+            f"none of its {len(there):,} files is there: its disk may not be mounted, or another one is. "
+            "Nothing is changed until its files are back"
+        )
+    return away
+
+
+def _is_in(path: Path, folders: Iterable[Path]) -> bool:
+    """Whether a path is one of these folders, or in one of them."""
+    if not folders:
+        return False
+    parts = path.split(b"/")
+    return any(b"/".join(parts[:n]) in folders for n in range(1, len(parts) + 1))

@@ -1,0 +1,188 @@
+"""One scan of a library: the collection is brought in step with the folder."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from diptych.core.collections.service import Collections
+from diptych.core.libraries.adding import Additions
+from diptych.core.libraries.files import KnownFiles, described, named
+from diptych.core.libraries.plan import Plan, plan_scan
+from diptych.core.libraries.ports import LibraryFolder, LibraryRows, Path, Previews
+from diptych.core.libraries.reading import ReadFile, read_all
+from diptych.core.types import NO_ROWS
+from diptych.errors import Conflict
+
+GRACE = timedelta(days=30)  # after which a missing file is dropped
+CHUNK = 1_000  # files in one transaction that adds no image
+NS = 1_000_000_000
+
+Item = TypeVar("Item")
+
+
+@dataclass(eq=False)
+class Progress:
+    """How far a scan has read the files that are new or have changed."""
+
+    n_to_read: int
+    n_read: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def files_per_s(self) -> float | None:
+        """The rate so far; None while nothing is read."""
+        elapsed_s = time.monotonic() - self.began
+        return self.n_read / elapsed_s if self.n_read and elapsed_s > 0 else None
+
+    @property
+    def eta_s(self) -> float | None:
+        """The seconds that the rest will take at this rate."""
+        rate = self.files_per_s
+        return None if rate is None else max(0, self.n_to_read - self.n_read) / rate
+
+
+class Scanner:
+    """Scans one library, again and again. Each step is safe to repeat: after a kill the next scan goes on."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: LibraryFolder,
+        rows: LibraryRows,
+        previews: Previews,
+        collections: Collections,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`name` is that of the library and its collection."""
+        self._name = name
+        self._folder = folder
+        self._rows = rows
+        self._previews = previews
+        self._collections = collections
+        self._additions = Additions(name, rows, collections, self._mark_missing)
+        self._now = now
+        self.known: KnownFiles | None = None  # None: to be read from the store
+        self.progress: Progress | None = None  # None while no file is to be read
+        self.problems: dict[str, str] = {}  # by path: why files are left alone, or are no pictures
+
+    async def run(self, *, retries: bool = False) -> Plan:
+        """Scan once; return what there was to do. `retries`: read again what was no picture before.
+
+        Raises LibraryAway; Conflict when the collection is not of this library, or is not served; StoreError,
+        NotReady.
+        """
+        listing = await self._folder.listing()
+        is_first, known = self.known is None, await self._known_files()
+        now_ns = int(self._now().timestamp() * NS)
+        plan = await asyncio.to_thread(plan_scan, known.by_path, listing, now_ns, retries=retries)
+        problems = {named(path): reason for path, reason in plan.problems.items()}
+        self.progress = Progress(plan.n_to_read) if plan.n_to_read else None
+        try:
+            await self._change(known, plan, problems)
+            if is_first or not plan.is_empty:
+                await self._tidy(known)
+        except BaseException:
+            self.known = None  # the store may know more
+            raise
+        finally:
+            self.progress = None
+        self.problems = problems | {
+            named(one.path): one.problem for one in known.by_path.values() if one.problem
+        }
+        return plan
+
+    async def _known_files(self) -> KnownFiles:
+        collection = self._collections[self._name]
+        if collection.keep != "reference":
+            raise Conflict(
+                f"collection {self._name!r} is of no library: rename it, or give the library another name"
+            )
+        collection.require_served()
+        c = collection.number
+        if self.known is None or self.known.c != c:
+            self.known = KnownFiles(c, await self._rows.files(c), self._rows)
+        return self.known
+
+    async def _change(self, known: KnownFiles, plan: Plan, problems: dict[str, str]) -> None:
+        for some in _chunks(plan.on_other_disk):
+            await known.record(some)
+        async for files in self._read(known, plan, sorted(plan.new), problems):
+            await self._additions.add(known, files)
+        # A picture may have moved from one changed file to another: first all whose content is known.
+        rest = list[Path]()
+        async for files in self._read(known, plan, sorted(plan.changed), problems):
+            rest += await self._additions.record_known(known, files)
+        if self.progress is not None:
+            self.progress.n_to_read += len(rest)  # they are read twice
+        gone = Counter(known.by_path[path].sha256 for path in plan.gone)
+        async for files in self._read(known, plan, rest, problems):
+            for one in files:
+                await self._additions.change(known, one, gone)
+        await self._forget(known, plan.gone)
+
+    async def _read(
+        self, known: KnownFiles, plan: Plan, paths: Sequence[Path], problems: dict[str, str]
+    ) -> AsyncIterator[list[ReadFile]]:
+        """Read files, and note which ones cannot be read now."""
+        async for batch in read_all(self._folder, paths, [plan.sizes[path] for path in paths]):
+            problems |= {named(path): reason for path, reason in batch.unread.items()}
+            yield batch.files
+            if self.progress is not None:
+                self.progress.n_read += batch.n_files
+
+    async def _forget(self, known: KnownFiles, gone: Sequence[Path]) -> None:
+        """Forget the places that pictures have moved from, and mark the other files as missing."""
+        sha256s = {sha256 for path in gone if (sha256 := known.by_path[path].sha256)}
+        elsewhere = await asyncio.to_thread(known.paths_by_sha256, sha256s, set(gone))
+        for some in _chunks(sorted(gone)):
+            by_sha256 = {path: known.by_path[path].sha256 or "" for path in some}
+            lost = set(by_sha256.values()) - elsewhere.keys()
+            images = await self._rows.images(known.c, lost)
+            missing = [path for path, sha256 in by_sha256.items() if sha256 in images]
+            moved = {path: sha256 for path, sha256 in by_sha256.items() if sha256 not in images}
+            found = {sha256: elsewhere[sha256] for sha256 in moved.values() if sha256 in elsewhere}
+            await known.record(
+                [],
+                gone=moved.keys(),
+                described={
+                    sha256: described(path, known.by_path[path].stamp) for sha256, path in found.items()
+                },
+            )
+            await self._mark_missing(known, missing)
+
+    async def _mark_missing(self, known: KnownFiles, paths: Sequence[Path]) -> None:
+        if paths:
+            await self._collections.between_writes(lambda: self._mark(known, paths))
+
+    async def _mark(self, known: KnownFiles, paths: Sequence[Path]) -> None:
+        collection, since = self._collections[self._name], _text(self._now())
+        removed = await self._rows.mark_missing(known.c, paths, since)
+        for path in paths:
+            known.note(replace(known.by_path[path], missing_since=since))
+        await collection.lose(removed.keys)
+
+    async def _tidy(self, known: KnownFiles) -> None:
+        """Drop what is missing for long, and images whose only file has got other content."""
+        before = _text(self._now() - GRACE)
+
+        async def drop() -> tuple[str, ...]:
+            collection = self._collections[self._name]
+            removed = await self._rows.tidy(known.c, before)
+            known.note_dropped(before)
+            await collection.change(removed.keys, (), NO_ROWS, removed.change)
+            return removed.released
+
+        await self._previews.remove(await self._collections.between_writes(drop))
+
+
+def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
