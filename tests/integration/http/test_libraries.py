@@ -326,3 +326,19 @@ def test_backup_holds_references_and_serves_the_folder_in_another_place(root: Pa
         assert folder.scanned()["n_missing"] == 0
         assert folder.hits() == {image["id"]}
         assert client.get(image["links"]["original"]).content == picture("red")
+
+
+def test_read_only_server_scans_nothing_and_reads_from_the_folder(root: Path, tmp_path: Path) -> None:
+    libraries = (f"photos={root}",)
+    with running_app(tmp_path, libraries=libraries) as client:
+        folder = Folder(root, client)
+        folder.write("red.png", picture("red"))
+        folder.scanned()
+    with running_app(tmp_path, libraries=libraries, read_only=True) as client:
+        folder = Folder(root, client)
+        found = folder.library()
+        assert (found["state"], found["reason"]) == ("waiting", "this server is read-only and scans nothing")
+        assert client.post("/libraries/photos/scan").status_code == 403
+        (image,) = folder.images().values()
+        assert client.get(image["links"]["original"]).content == picture("red")
+        assert client.get(image["links"]["thumbnail"]).status_code == 200

@@ -171,18 +171,18 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         max_metadata_bytes=plan.max_metadata_bytes,
     )
     rollouts = Rollouts(parts, triggers, metrics=adapters.metrics, poll_s=plan.poll_s)
-    libraries = _libraries(adapters.libraries, collections)
+    libraries = _libraries(adapters.libraries, collections, read_only=plan.read_only)
     return Core(collections, comparer, label_sets, libraries, rollouts, jobs)
 
 
-def _libraries(parts: LibraryAdapters | None, collections: Collections) -> Libraries:
+def _libraries(parts: LibraryAdapters | None, collections: Collections, *, read_only: bool) -> Libraries:
     if parts is None:
         return Libraries(collections, {})
     scanners = {
         name: Scanner(name, folder=folder, rows=parts.rows, previews=parts.previews, collections=collections)
         for name, folder in parts.folders.items()
     }
-    return Libraries(collections, scanners)
+    return Libraries(collections, scanners, read_only=read_only)
 
 
 def _images(adapters: Adapters) -> ImageStore:

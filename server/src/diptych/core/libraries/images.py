@@ -74,16 +74,17 @@ class LibraryImages:
         await self._previews.remove(sha256s)
 
     async def _from_libraries(self, sha256: str) -> bytes | None:
-        """The bytes at one of the places of a file; None if no library knows of it."""
+        """The bytes at one of the places of a file; None if no library knows of it.
+
+        A missing file may be back. If it is not, nobody waits for it.
+        """
         places = await self._rows.places(sha256)
         away: LibraryAway | None = None
         for place in places:
-            if place.is_missing:
-                continue
             try:
                 found = await self._folder_of(place.library).read(place.path)
             except LibraryAway as error:
-                away = error
+                away = away if place.is_missing else error
                 continue
             if isinstance(found, Content) and sha256_of(found.payload) == sha256:
                 return found.payload

@@ -68,6 +68,7 @@ class Scanner:
         self._now = now
         self.known: KnownFiles | None = None  # None: to be read from the store
         self.progress: Progress | None = None  # None while no file is to be read
+        self.listing_s = 0.0  # seconds that the last listing took
         self.problems: dict[str, str] = {}  # by path: why files are left alone, or are no pictures
 
     async def run(self, *, retries: bool = False) -> Plan:
@@ -76,7 +77,9 @@ class Scanner:
         Raises LibraryAway; Conflict when the collection is not of this library, or is not served; StoreError,
         NotReady.
         """
+        began = time.monotonic()
         listing = await self._folder.listing()
+        self.listing_s = time.monotonic() - began
         is_first, known = self.known is None, await self._known_files()
         now_ns = int(self._now().timestamp() * NS)
         plan = await asyncio.to_thread(plan_scan, known.by_path, listing, now_ns, retries=retries)
@@ -111,22 +114,36 @@ class Scanner:
     async def _change(self, known: KnownFiles, plan: Plan, problems: dict[str, str]) -> None:
         for some in _chunks(plan.on_other_disk):
             await known.record(some)
-        async for files in self._read(known, plan, sorted(plan.new), problems):
-            await self._additions.add(known, files)
+        await self._add_new(known, plan, problems)
         # A picture may have moved from one changed file to another: first all whose content is known.
         rest = list[Path]()
-        async for files in self._read(known, plan, sorted(plan.changed), problems):
+        async for files in self._read(plan, sorted(plan.changed), problems):
             rest += await self._additions.record_known(known, files)
         if self.progress is not None:
             self.progress.n_to_read += len(rest)  # they are read twice
         gone = Counter(known.by_path[path].sha256 for path in plan.gone)
-        async for files in self._read(known, plan, rest, problems):
+        async for files in self._read(plan, rest, problems):
             for one in files:
                 await self._additions.change(known, one, gone)
         await self._forget(known, plan.gone)
 
+    async def _add_new(self, known: KnownFiles, plan: Plan, problems: dict[str, str]) -> None:
+        """Add new files, two batches at once: one is decoded while the other one is encoded."""
+        adding: asyncio.Task[None] | None = None
+        try:
+            async for files in self._read(plan, sorted(plan.new), problems):
+                before, adding = adding, asyncio.create_task(self._additions.add(known, files))
+                if before is not None:
+                    await before
+            if adding is not None:
+                await adding
+        finally:
+            if adding is not None:
+                adding.cancel()  # it has ended, unless this failed or is cancelled
+                await asyncio.gather(adding, return_exceptions=True)
+
     async def _read(
-        self, known: KnownFiles, plan: Plan, paths: Sequence[Path], problems: dict[str, str]
+        self, plan: Plan, paths: Sequence[Path], problems: dict[str, str]
     ) -> AsyncIterator[list[ReadFile]]:
         """Read files, and note which ones cannot be read now."""
         async for batch in read_all(self._folder, paths, [plan.sizes[path] for path in paths]):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,8 +15,10 @@ from diptych.errors import Conflict, DiptychError, NotFound
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
-LOOK_SHARE = 0.1  # of all time that may go into looking at a large tree or a slow disk
+LOOK_SHARE = 0.2  # of all time that may go into looking at a large tree or a slow disk
 MAX_PROBLEMS = 100  # that are shown
+
+READ_ONLY = "this server is read-only and scans nothing"
 
 LibraryState = Literal["idle", "scanning", "waiting"]
 
@@ -47,12 +48,13 @@ class Library:
 class _Watch:
     """Scans one library again and again."""
 
-    def __init__(self, name: str, scanner: Scanner) -> None:
+    def __init__(self, name: str, scanner: Scanner, reason: str) -> None:
+        """`reason`: why it is not scanned; else empty."""
         self.name = name
         self._scanner = scanner
         self._asked = asyncio.Event()
-        self._state: LibraryState = "scanning"
-        self._reason = ""
+        self._state: LibraryState = "waiting" if reason else "scanning"
+        self._reason = reason
         self._scanned_at: str | None = None
         self._last: Library | None = None
 
@@ -87,11 +89,10 @@ class _Watch:
         """Scan until the task is cancelled."""
         retries = False
         while True:
-            began = time.monotonic()
             await self._look(retries=retries)
             if retries:
                 self._asked.clear()
-            pause_s = max(LOOK_EVERY_S, (time.monotonic() - began) * (1 / LOOK_SHARE - 1))
+            pause_s = max(LOOK_EVERY_S, self._scanner.listing_s * (1 / LOOK_SHARE - 1))
             retries = await self._pause(pause_s)
 
     async def _look(self, *, retries: bool) -> None:
@@ -131,9 +132,13 @@ class _Watch:
 class Libraries:
     """All libraries, by name. Each has the collection of its name."""
 
-    def __init__(self, collections: Collections, scanners: Mapping[str, Scanner]) -> None:
+    def __init__(
+        self, collections: Collections, scanners: Mapping[str, Scanner], *, read_only: bool = False
+    ) -> None:
+        """With `read_only` they are not opened: nothing is scanned."""
         self._collections = collections
-        self._watches = {name: _Watch(name, scanners[name]) for name in sorted(scanners)}
+        reason = READ_ONLY if read_only else ""
+        self._watches = {name: _Watch(name, scanners[name], reason) for name in sorted(scanners)}
         self._background = TaskSet()
 
     async def open(self) -> None:
