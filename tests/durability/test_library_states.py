@@ -89,6 +89,7 @@ class Picture:
 
     id: str
     tag: str | None = None
+    since: datetime | None = None  # when it was first seen to be missing
 
 
 class Library(RuleBasedStateMachine):
@@ -264,18 +265,31 @@ class Library(RuleBasedStateMachine):
             assert "missing" not in record.metadata["file"]
             payload, _ = self.runner.run(self.opened.collections.images.original(C, record.id))
             assert sha256_of(payload) == sha256
-        for sha256, record in records.items():
-            assert sha256 in found or "missing" in record.metadata["file"]
-            assert sha256 in by_sha256 or sha256 in found
+        self._check_missing(records.keys() - found.keys(), records)
         self.at, self.is_known = at, True
         self.pictures = {
             sha256: Picture(record.id, record.metadata.get("tag")) for sha256, record in found.items()
         }
         self.missing = {
-            sha256: Picture(record.id, record.metadata.get("tag"))
+            sha256: Picture(record.id, record.metadata.get("tag"), self._missing_since(sha256))
             for sha256, record in records.items()
             if sha256 not in found
         }
+
+    def _check_missing(self, missing: set[str], records: dict[str, ImageRecord]) -> None:
+        """They are marked, and known; what has just gone is among them, and nothing is for too long."""
+        for sha256 in missing:
+            assert "missing" in records[sha256].metadata["file"]
+            assert sha256 in self.pictures or sha256 in self.missing or not self.is_known
+            assert self.now - self._missing_since(sha256) <= GRACE
+        contents = self._contents()
+        for sha256 in self.pictures if self.is_known else ():
+            paths = [path for path, one in self.at.items() if one == sha256]
+            assert sha256 in records or any(path in contents for path in paths)
+
+    def _missing_since(self, sha256: str) -> datetime:
+        before = self.missing.get(sha256)
+        return self.now if before is None or before.since is None else before.since
 
     def _changed_in_place(
         self, sha256: str, at: dict[str, str], before: dict[str, Picture]

@@ -1,6 +1,7 @@
 """The folder of a library: what is listed and read, and that nothing outside of it ever is."""
 
 import asyncio
+import errno
 import os
 import tempfile
 import threading
@@ -212,6 +213,26 @@ def test_what_may_not_be_read_is_named_and_the_rest_is_listed() -> None:
     assert sorted(found.files) == [b"mine.jpg", b"open/a.jpg"]
     assert found.unread == {b"closed": "Permission denied"}
     assert why == "Permission denied"
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO])
+def test_folder_of_a_failing_disk_is_named_and_the_rest_is_listed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    for path in ("good/a.jpg", "bad/b.jpg"):
+        (root / path).parent.mkdir()
+        (root / path).write_bytes(b"1")
+    os_open = os.open
+
+    def open_unless_bad(path: Any, *args: Any, **options: Any) -> int:
+        if path == b"bad":
+            raise OSError(code, os.strerror(code))
+        return os_open(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", open_unless_bad)
+    found = listed(root)
+    assert (list(found.files), found.unread) == ([b"good/a.jpg"], {b"bad": os.strerror(code)})
+    assert reason(root, b"bad/b.jpg") == os.strerror(code)
 
 
 def test_a_very_deep_tree_is_cut_and_named(root: Path) -> None:

@@ -68,10 +68,13 @@ class KnownFiles:
         self._by_path[file.path] = file
         self._there[file.sha256] += _is_there(file)
 
+    def has_missing(self, before: str) -> bool:
+        """Whether files are missing since an earlier time."""
+        return any(_is_missing(one, before) for one in self._by_path.values())
+
     def note_dropped(self, before: str) -> None:
         """Forget files that are missing since an earlier time."""
-        old = [one.path for one in self._by_path.values() if one.missing_since and one.missing_since < before]
-        for path in old:
+        for path in [one.path for one in self._by_path.values() if _is_missing(one, before)]:
             self._forget(path)
 
     def _forget(self, path: Path) -> None:
@@ -88,6 +91,10 @@ def described(path: Path, stamp: Stamp) -> Metadata:
 def named(path: Path) -> str:
     """The path as people read it; names of files need not be Unicode."""
     return os.fsdecode(path).encode("utf-8", "replace").decode()
+
+
+def _is_missing(file: LibraryFile, before: str) -> bool:
+    return file.missing_since is not None and file.missing_since < before
 
 
 def _is_there(file: LibraryFile) -> bool:

@@ -87,8 +87,9 @@ class Scanner:
         self.progress = Progress(plan.n_to_read) if plan.n_to_read else None
         try:
             await self._change(known, plan, problems)
-            if is_first or not plan.is_empty:
-                await self._tidy(known)
+            before = _text(self._now() - GRACE)
+            if is_first or not plan.is_empty or known.has_missing(before):
+                await self._tidy(known, before)
         except BaseException:
             self.known = None  # the store may know more
             raise
@@ -183,9 +184,8 @@ class Scanner:
             known.note(replace(known.by_path[path], missing_since=since))
         await collection.lose(removed.keys)
 
-    async def _tidy(self, known: KnownFiles) -> None:
-        """Drop what is missing for long, and images whose only file has got other content."""
-        before = _text(self._now() - GRACE)
+    async def _tidy(self, known: KnownFiles, before: str) -> None:
+        """Drop what is missing since an earlier time, and images whose only file has got other content."""
 
         async def drop() -> tuple[str, ...]:
             collection = self._collections[self._name]

@@ -49,6 +49,12 @@ def with_missing(metadata: Metadata, since: str) -> Metadata:
     return metadata | {FILE: (file if isinstance(file, dict) else {}) | {MISSING: since}}
 
 
+def is_missing(metadata: Metadata) -> bool:
+    """Whether the file of an image is known to be missing."""
+    file = metadata.get(FILE)
+    return isinstance(file, dict) and MISSING in file
+
+
 def file_path(metadata: Metadata) -> str | None:
     """The path that `file` names, in either form; None if there is none."""
     file = metadata.get(FILE)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from diptych.core.collections.metadata.reserved import is_missing
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.stored.ports import ImageStore, Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
@@ -126,6 +127,8 @@ class Reembedder:
                 if key not in index.unindexed:
                     continue  # deleted meanwhile, and its file with it
                 index.failed.add(key)
+                if is_missing(records[key].metadata):
+                    continue  # as every start and rollout finds
                 # logged by row: an id may be a file name, and a sha256 identifies the image
                 why = logged_of(outcome)
                 log.warning(
