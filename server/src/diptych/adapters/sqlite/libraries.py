@@ -135,8 +135,7 @@ class SqlLibraries:
                 f" AND NOT EXISTS (SELECT 1 FROM {_OF_IMAGE})"
             )
             keys = tuple(int(key) for (key,) in db.execute(query, (c,)))
-            released = delete_images(db, c, keys) if keys else ()
-            return Removed(keys, released, change)
+            return delete_images(db, c, keys, change) if keys else Removed((), (), change)
 
         return await self._threads.write(work, makes_room=True, then=self._on_change)
 
