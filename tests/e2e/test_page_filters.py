@@ -90,13 +90,13 @@ def test_filters_are_of_fields_that_tell_pictures_apart(opened: Page) -> None:
 def test_dates_filter_from_a_day_to_a_day(opened: Page) -> None:
     opened.locator(".filters summary").click()
     taken = opened.get_by_role("group", name="taken_at")
-    taken.get_by_label("from").fill("2024-03-15")
-    taken.get_by_label("to").fill("2024-05-15")
+    taken.get_by_label("from", exact=True).fill("2024-03-15")
+    taken.get_by_label("to", exact=True).fill("2024-05-15")
     expect(opened.locator(".tile .caption")).to_have_text(["noise-2", "noise-3", "noise-4"])
     opened.reload()
     opened.locator(".filters summary").click()
-    expect(taken.get_by_label("from")).to_have_value("2024-03-15")
-    taken.get_by_label("from").fill("")
+    expect(taken.get_by_label("from", exact=True)).to_have_value("2024-03-15")
+    taken.get_by_label("from", exact=True).fill("")
     expect(opened.locator(".tile")).to_have_count(5)
 
 
@@ -120,7 +120,7 @@ def test_fields_inside_of_objects_filter_as_others_do(opened: Page, server: Runn
     expect(make.locator(".check")).to_have_text(["make 04", "make 14", "make 24"])
     make.get_by_label("make 1").check()
     expect(opened.locator(".tile .caption")).to_have_text(["noise-1", "noise-10", "noise-4", "noise-7"])
-    opened.get_by_role("group", name="camera.mm").get_by_label("from").fill("50")
+    opened.get_by_role("group", name="camera.mm").get_by_label("from", exact=True).fill("50")
     opened.keyboard.press("Enter")
     expect(opened.locator("#find-status")).to_have_text(f"2 pictures of {N_PICTURES} pictures")
     opened.keyboard.press("Escape")

@@ -96,6 +96,7 @@ def test_tables_of_an_earlier_release_are_converted_and_those_of_a_later_one_ref
         db.execute("ALTER TABLE verdicts DROP COLUMN drawn")
         db.execute("ALTER TABLE verdicts DROP COLUMN before")
         db.execute("ALTER TABLE rollouts DROP COLUMN despite_labels")
+        db.execute("DROP TABLE library_files, library_deleted")
         db.execute("UPDATE schema_version SET version = %s", (WITHOUT_DRAWN,))
         PostgresThreads(url, FOLDER).close()
         query = "SELECT version FROM schema_version ORDER BY version"
