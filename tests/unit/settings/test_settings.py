@@ -49,6 +49,8 @@ def test_common_originals_are_a_folder_beside_a_database() -> None:
     assert read_settings({"data_dir": "/srv/d"}).originals_dir == Path("/srv/d")
     with pytest.raises(ConfigError, match="originals needs DIPTYCH_STORE"):
         read_settings({"originals": "file:///mnt"})
+    with pytest.raises(ConfigError, match="libraries needs a server of its own"):
+        read_settings(given | {"libraries": "photos=/srv/photos"})
     for url in ("/mnt", "file://mnt", "s3://bucket", "file:///mnt?x"):
         with pytest.raises(ConfigError, match="file:///FOLDER"):
             read_settings(given | {"originals": url})
