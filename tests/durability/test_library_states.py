@@ -113,6 +113,7 @@ class Library(RuleBasedStateMachine):
         self.missing: dict[str, Picture] = {}  # those whose files it did not find
         self.at: dict[str, str] = {}  # the sha256 at each path, at the last scan
         self.is_known = True  # whether the last scan ended
+        self.home = self.disk  # what was mounted when the first files became known
 
     @initialize()
     def open(self) -> None:
@@ -228,10 +229,12 @@ class Library(RuleBasedStateMachine):
     @rule()
     def scan(self) -> None:
         before = self._records()
+        if not self._knows_files():
+            self.home = self.root.resolve()
         try:
             self.runner.run(self.scanner.run())
         except LibraryAway:
-            assert self.root.resolve() != self.disk or not self._contents()
+            assert self.root.resolve() != self.home or not self._contents()
             assert self._records() == before
             return
         self._check()
@@ -309,6 +312,11 @@ class Library(RuleBasedStateMachine):
                 if not file.is_symlink():
                     found[str(file.relative_to(self.root.resolve()))] = file.read_bytes()
         return found
+
+    def _knows_files(self) -> bool:
+        c = self.opened.collections[C].number
+        files = self.runner.run(self.opened.libraries.rows.files(c))
+        return any(one.missing_since is None for one in files)
 
     def _records(self) -> dict[str, ImageRecord]:
         page, _ = self.runner.run(self.opened.collections.images.list(C, None, ALL))
