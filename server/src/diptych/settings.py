@@ -463,8 +463,8 @@ class Settings(BaseSettings):
             raise ValueError("originals needs DIPTYCH_STORE: without it, image files are in the data folder")
         if self.originals is not None and self.libraries:
             raise ValueError(
-                "libraries needs a server of its own: with DIPTYCH_ORIGINALS, each of several servers would scan "
-                "them; leave one of both out"
+                "libraries needs a server of its own: with DIPTYCH_ORIGINALS, each of several servers would "
+                "scan them; leave one of both out"
             )
         return self
 
