@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from diptych_client import Client
 from support.browser import Watched
@@ -124,6 +124,33 @@ def test_tag_is_taken_back(opened: Page, server: RunningServer) -> None:
         assert {id: client.get_image("default", id).metadata for id in NAMES[:2]} == before
 
 
+def test_fields_that_the_server_writes_are_not_tagged(opened: Page) -> None:
+    select(opened, "noise-0")
+    opened.get_by_role("button", name="Tag").click()
+    field = opened.get_by_label("Field")
+    for name in ("file.name", "exif", " exif.taken_at", "filed", "camera.file"):
+        field.fill(name)
+        is_refused = name.strip().split(".")[0] in {"file", "exif"}
+        assert field.evaluate("field => field.checkValidity()") != is_refused
+
+
+def test_tag_that_no_picture_took_is_not_taken_back(
+    new_page: Callable[..., Watched], server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(server.url)
+    select(page, "noise-0", "noise-1")
+    with Client(server.url) as client:
+        for name, is_offered in (("noise-0", True), ("noise-1", False)):
+            client.delete_image("default", name)
+            page.get_by_role("button", name="Tag").click()
+            page.get_by_label("Value").fill("sea")
+            page.get_by_role("dialog").get_by_role("button", name="Tag").click()
+            failed = page.locator(".toast", has_text=f"{2 - is_offered} failed")
+            expect(failed.get_by_role("button", name="Undo")).to_have_count(int(is_offered))
+            expect(failed).to_be_visible()
+
+
 def test_pictures_are_labelled_and_it_is_taken_back(opened: Page, server: RunningServer) -> None:
     select(opened, "noise-0", "noise-5")
     opened.get_by_role("button", name="Label").click()
@@ -153,19 +180,29 @@ def test_contact_sheet_is_printed_once_its_pictures_are_loaded(
       window.printed = {
         names: [...document.querySelectorAll(".sheet li")].map(({ textContent }) => textContent.trim()),
         areLoaded: [...document.querySelectorAll(".sheet img")].every(({ naturalWidth }) => naturalWidth > 0),
-        shown: [".sheet", ".grid", ".top"].filter(isShown),
+        shown: [".sheet", ".grid", ".top", "dialog"].filter(isShown),
       };
     }""")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/noise-4/thumbnail?size=512", hold)
     page.goto(server.url)
-    page.emulate_media(media="print")
     select(page, "noise-1", "noise-4")
     page.get_by_role("button", name="Print").click()
+    progress = page.get_by_role("progressbar", name="Loaded pictures")
+    expect(progress).to_have_js_property("position", 0.5)
+    page.emulate_media(media="print")
+    held[0].continue_()
     wait_for(lambda: page.evaluate("Boolean(window.printed)"))
     assert page.evaluate("window.printed") == {
         "names": ["noise-1", "noise-4"],
         "areLoaded": True,
         "shown": [".sheet"],
     }
+    expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.locator(".sheet")).to_have_count(0)
     expect(page.locator(".grid")).to_be_visible()
 
@@ -250,14 +287,16 @@ def test_selected_pictures_are_exported(opened: Page, server: RunningServer) -> 
     texts = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "\n=1"]  # formulas, for a spreadsheet
     with Client(server.url) as client:
         client.patch_image("default", "noise-2", dict(zip("abcdefg", texts, strict=True)))
+        file = {"name": "3.png", "folder": "../Über/fjord"}
+        client.patch_image("default", "noise-3", {"name": "Bär: 湖, A/B", "file": file})
     opened.reload()
-    select(opened, "noise-2", "noise-3")
+    select(opened, "noise-2", "Bär")
     rows = list(csv.DictReader(io.StringIO(exported("CSV").decode(), newline="")))
     assert [rows[0][field] for field in "abcdefg"] == [f"'{text}" for text in texts]
     assert [(row["id"], row["year"]) for row in rows] == [("noise-2", "2022"), ("noise-3", "2023")]
     lines = [json.loads(line) for line in exported("JSON").splitlines()]
-    assert [line["metadata"]["name"] for line in lines] == ["noise-2", "noise-3"]
+    assert [line["metadata"]["name"] for line in lines] == ["noise-2", "Bär: 湖, A/B"]
     with zipfile.ZipFile(io.BytesIO(exported("ZIP"))) as archive:
         assert archive.testzip() is None
-        assert sorted(archive.namelist()) == ["noise-2.png", "noise-3.png"]
+        assert sorted(archive.namelist()) == ["noise-2.png", "Über/fjord/Bär_ 湖, A_B.png"]
         assert archive.read("noise-2.png") == noise(2)

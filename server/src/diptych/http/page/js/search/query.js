@@ -6,8 +6,6 @@
  * `part=KIND:VALUE*WEIGHT`. An upload is a picture of the user that only this tab knows.
  */
 
-import { readAddress } from "../address.js";
-
 const KINDS = { t: "text", i: "id", u: "upload" };
 const LETTERS = { text: "t", id: "i", upload: "u" };
 
@@ -74,9 +72,6 @@ export function filterOf(chosen) {
   const conditions = Object.entries(chosen).map(([field, values]) => [field, conditionOf(values)]);
   return conditions.length ? Object.fromEntries(conditions) : null;
 }
-
-/** The collection in the address, or null. */
-export const askedCollection = () => readAddress().params.get("collection");
 
 /** The parts that count: one of weight 0 waits in the query without a say. */
 export const askedOf = (parts) => parts.filter(({ weight }) => weight !== 0);

@@ -77,24 +77,30 @@ export function SelectionBar({ selection, collection, items, remove }) {
         <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("tag")}>Tag</button>
         <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("label")}>Label</button>`}
       <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("export")}>Export</button>
-      <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("sheet")}>Print</button>
+      <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("print")}>Print</button>
       ${may("write") && html`
         <button type="button" class="quiet danger" disabled=${none} onClick=${removeChosen}>Delete</button>`}
       <button type="button" class="quiet" onClick=${selection.end}>Done</button>
     </div>
-    ${open === "sheet" && html`<${ContactSheet} items=${chosen} onPrinted=${() => setOpen(null)}/>`}
     ${DIALOGS[open] && html`
       <${DIALOGS[open]} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}`;
 }
 
 /** The pictures with their names, which only a printer shows; it prints them once they are loaded. */
-function ContactSheet({ items, onPrinted }) {
+function ContactSheet({ items, onClose }) {
   const sheet = useRef(null);
+  const [done, setDone] = useState(0);
   useEffect(() => {
-    const loaded = [...sheet.current.querySelectorAll("img")].map((image) => image.decode());
-    Promise.allSettled(loaded).then(print).then(onPrinted);
+    forEach(sheet.current.querySelectorAll("img"), (image) => image.decode(), setDone).then(() => {
+      if (!sheet.current) return;
+      print();
+      onClose();
+    });
   }, []);
   return html`
+    <${Dialog} title="Print ${plural(items.length, "picture")}" onClose=${onClose}>
+      <${Progress} done=${done} total=${items.length} label="Loaded pictures"/>
+    <//>
     <ul class="sheet" ref=${sheet}>
       ${items.map((item) => html`
         <li key=${item.id}>
@@ -108,10 +114,11 @@ function ContactSheet({ items, onPrinted }) {
 async function forEach(items, work, onProgress) {
   const left = [...items];
   const problems = [];
+  let n = 0;
   const one = async () => {
     for (let item = left.shift(); item; item = left.shift()) {
       await work(item).catch((problem) => problems.push(problem));
-      onProgress(items.length - left.length);
+      onProgress(n += 1);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, one));
@@ -141,7 +148,8 @@ function TagDialog({ collection, items, onClose }) {
       <form class="form" onSubmit=${submit}>
         <label>
           Field <input name="field" required maxlength="100" value="tag" autocomplete="off"
-                       pattern="[^.]+([.][^.]+)*" title="A name, or a path such as camera.make"/>
+                       pattern="(?! *(file|exif) *([.]|$))[^.]+([.][^.]+)*"
+                       title="A name, or a path such as camera.make, not of file or exif"/>
         </label>
         <label>Value <input name="value" required maxlength="1000" autocomplete="off"/></label>
         <p class="status">The field of each picture's metadata is set; its other fields stay.</p>
@@ -158,7 +166,9 @@ async function patchEach(collection, items, { word, patch, onProgress = () => {}
   }, onProgress);
   noteTagged();
   const done = `${plural(items.length - problems.length, "picture")} ${word}`;
-  toast(problems.length ? `${done}, ${problems.length} failed: ${problems[0].detail}` : done, { action });
+  toast(problems.length ? `${done}, ${problems.length} failed: ${problems[0].detail}` : done, {
+    action: problems.length < items.length && action,
+  });
 }
 
 /** The change that gives a field the value again that it has in `metadata`. */
@@ -249,12 +259,16 @@ function ExportDialog({ collection, items, onClose }) {
     <//>`;
 }
 
-const DIALOGS = { tag: TagDialog, label: LabelDialog, export: ExportDialog };
+const DIALOGS = { tag: TagDialog, label: LabelDialog, export: ExportDialog, print: ContactSheet };
 
 const flat = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : value);
 
+const FORBIDDEN = /[\p{Cc}"*/:<>?\\|]/gu;  // in names of some file system
+
+/** The path of a picture in an archive. */
 function fileName(item, type) {
-  const name = nameOf(item).replace(/[^\w .-]/g, "_");
+  const folder = (item.metadata?.file?.folder ?? "").split("/").filter((part) => /[^.]/.test(part));
+  const name = [...folder, nameOf(item)].map((part) => part.replace(FORBIDDEN, "_")).join("/");
   if (/\.\w{3,4}$/.test(name)) return name;
   return `${name}.${type.split("/")[1]?.replace("jpeg", "jpg").replace("svg+xml", "svg") ?? "bin"}`;
 }
