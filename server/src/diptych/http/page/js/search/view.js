@@ -32,7 +32,7 @@ const BROWSE_PAGE = 500;
 const OPENED = { isPicture: true };
 const AHEAD = 20;  // further pictures are read before the arrow keys reach the last one
 const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
-const UNLIKELY = 0.2;  // relevance below which all hits together are hardly an answer
+const UNLIKELY = 0.195;  // relevance, which tiles show as 20 %, below which all hits together are hardly an answer
 
 /** How a list is in the order of dates; `counted` are the months of all of it, of a search they are not known. */
 const datedBy = ({ orderBy, direction }, counted) => ({
