@@ -87,6 +87,18 @@ def test_filters_are_of_fields_that_tell_pictures_apart(opened: Page) -> None:
     assert columns == 3
 
 
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (1280, 420)])
+def test_fields_that_have_no_room_are_below_the_others(opened: Page, width: int, height: int) -> None:
+    opened.set_viewport_size({"width": width, "height": height})
+    opened.locator(".filters summary").click()
+    expect(opened.locator(".filter-fields .check").first).to_be_visible()
+    is_below, is_aside = opened.locator(".filter-fields").evaluate(
+        "popup => [popup.scrollHeight > popup.clientHeight, popup.scrollWidth > popup.clientWidth]"
+    )
+    assert is_below
+    assert not is_aside
+
+
 def test_dates_filter_from_a_day_to_a_day(opened: Page) -> None:
     opened.locator(".filters summary").click()
     taken = opened.get_by_role("group", name="taken_at")

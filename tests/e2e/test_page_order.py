@@ -117,6 +117,18 @@ def test_pictures_by_date_are_headed_by_their_years_while_they_are_few(opened: P
     expect(headings).to_have_text(["Less relevant"])
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_bar_of_the_selection_does_not_cover_the_slider(opened: Page, width: int) -> None:
+    opened.set_viewport_size({"width": width, "height": 740})
+    opened.get_by_label("Order").select_option("Newest first")
+    opened.get_by_role("button", name="Select").click()
+    bar = opened.get_by_role("toolbar", name="Selected pictures").bounding_box()
+    slider = opened.get_by_role("slider", name="Go to").bounding_box()
+    assert bar is not None
+    assert slider is not None
+    assert bar["y"] + bar["height"] < slider["y"]
+
+
 def test_chart_of_a_date_filter_says_when_pictures_were_taken(opened: Page) -> None:
     opened.locator(".filters summary").click()
     chart = opened.get_by_role("img", name="May 2019 to May 2024, at most 1 picture in May 2019")

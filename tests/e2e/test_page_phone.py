@@ -64,9 +64,12 @@ def test_first_picture_is_near_the_top(opened: Page) -> None:
 def test_first_visit_says_what_the_pictures_are_and_how_to_add_others(opened: Page, width: int) -> None:
     opened.set_viewport_size({"width": width, "height": HEIGHT})
     welcome = opened.locator(".welcome")
-    expect(welcome).to_have_text("Sample pictures, until you add yours with “Add”.", use_inner_text=True)
+    expect(welcome).to_have_text("Samples, until you add yours.", use_inner_text=True)
     expect(welcome).to_be_in_viewport(ratio=1)
-    assert welcome.evaluate("({ offsetHeight }) => offsetHeight") < 30  # one line
+    expect(opened.get_by_role("link", name="a red panda")).to_be_in_viewport(ratio=1)
+    line = opened.locator("#examples")
+    assert line.evaluate("({ offsetHeight }) => offsetHeight") < 30  # one line
+    assert line.evaluate("({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth")  # nothing is cut
     assert top_of(opened.locator(".tile").first) <= MOST_ABOVE
 
 

@@ -1,5 +1,6 @@
 """How the search view shows pictures: photographs fill their tiles, and a slider makes all of them larger."""
 
+import io
 import re
 from collections.abc import Callable, Iterator
 
@@ -68,6 +69,19 @@ def test_photograph_fills_its_tile_and_a_drawing_keeps_its_mount(opened: Page) -
     assert share_of_tile(opened, "0-photograph") == 1
     assert share_of_tile(opened, "1-on-white") < 0.7
     assert share_of_tile(opened, "2-transparent") < 0.7
+
+
+def test_selected_photographs_and_drawings_have_the_same_frame(opened: Page) -> None:
+    opened.get_by_role("button", name="Select").click()
+    for tile in opened.locator(".tile a").all():
+        tile.click()
+    opened.mouse.move(0, 0)
+    expect(opened.locator(".tile .unseen-yet")).to_have_count(0)
+    accent = opened.locator(".tile").first.evaluate(GROUND, "::before")
+    for tile in opened.locator(".tile a").all():
+        with Image.open(io.BytesIO(tile.screenshot())) as shown:
+            row = [shown.convert("RGB").getpixel((x, 60)) for x in (1, 4)]
+        assert [f"rgb{pixel}" == accent for pixel in row] == [True, False]
 
 
 def test_size_of_the_tiles_is_remembered(opened: Page) -> None:

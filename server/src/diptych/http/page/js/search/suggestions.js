@@ -32,8 +32,8 @@ export function Suggestions({ collection, target }) {
     <p id="examples" class="examples">
       ${!hasOwn && html`
         <span class="welcome">
-          Sample pictures${target && html`, until you add yours with “Add${wordy(" pictures")}”${wordy(
-            html`, by dropping them here, or with <code>diptych add FOLDER</code>`)}`}.
+          Sample${wordy(" picture")}s${target && html`, until you add yours${wordy(
+            html` with “Add pictures”, by dropping them here, or with <code>diptych add FOLDER</code>`)}`}.
         </span>`}
       <span>Try</span>
       ${shown.map(([words]) => html`
