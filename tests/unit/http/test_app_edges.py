@@ -56,7 +56,7 @@ def loaded_client() -> Iterator[TestClient]:
     """A client of an app whose services do nothing."""
 
     async def load() -> Services:
-        return MagicMock(close=AsyncMock())
+        return MagicMock(close=AsyncMock(), collections=MagicMock(catch_up=AsyncMock()))
 
     app = create_app(load)
     with TestClient(app, base_url="http://127.0.0.1") as client:

@@ -59,6 +59,7 @@ _EXAMPLES: dict[str, Any] = {
     "model": "everyday",
     "prefix": "x4Tq9a",
     "q": "a red car",
+    "field": "exif.taken_at",
     "rollout": "9f2c41d07be84a53",
     "version": 1,
 }

@@ -128,7 +128,7 @@ def test_running_batch_does_not_keep_collections_from_closing(
 ) -> None:
     monkeypatch.setattr(services, "LAST_BATCH_S", 0.05)
     closed: list[str] = []
-    names = ("health", "jobs", "rollouts", "collections")
+    names = ("health", "libraries", "jobs", "rollouts", "collections")
     parts: dict[str, Any] = {name: Part(closed, name) for name in names}
     parts["close_decoder"] = lambda: None
     versions = Part(closed, "versions", hangs=True)
