@@ -128,10 +128,12 @@ class Opened:
         metrics: FakeMetrics | None = None,
         lists: Approximation | None = None,
         libraries: Mapping[str, LibraryFolder] | None = None,
+        records: Any = None,
         **plan: Any,
     ) -> None:
         """`precision` is the one that serves first; `plan` are values of a CorePlan. `lists`: how large
-        collections are searched. `libraries` are folders by name; tests scan them.
+        collections are searched. `libraries` are folders by name; tests scan them. `records`: another store
+        than one in the data folder.
         """
         self._repository = ModelRepository(model_repo)
         self._new_admission = lambda: admission or _admission()
@@ -149,7 +151,7 @@ class Opened:
         self.serving = Serving(self.versions.adopt(self._load(first, lambda step: None)))
         # Encodes images for the first version; what replaces it encodes for all versions.
         self.encode_image = self._own_encoders[0]
-        self.records = SqliteStore(data_dir)
+        self.records: SqliteStore = records or SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
         self.write_queue = CountedWrites()
         self.indexes: list[FaissCpuIndex] = []  # those of all collections, the newest last

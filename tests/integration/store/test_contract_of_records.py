@@ -102,6 +102,23 @@ def test_keys_of_another_collection_are_left_alone(run: Run) -> None:
     run(story)
 
 
+def test_rows_that_changed_since_they_were_chosen_are_not_deleted(run: Run) -> None:
+    async def story(ports: Ports) -> None:
+        writer, c = ports.records.writer, await ports.created("c")
+        same, patched, embedded, filled, again = await ports.add(c, "s", "p", "e", "f", "a")
+        as_of = await ports.records.vectors.last_change(c)
+        await writer.patch(c, "p", {"n": 1}, 99)
+        await ports.put(c, row("e"), identity="later")
+        await ports.records.vectors.put(c, [filled], np.ones((1, DIM), np.float32), "i")
+        await ports.put(c, row("a", "other bytes"), replace=True)
+        removed = await writer.delete(c, [same, patched, embedded, filled, again], as_of=as_of)
+        assert removed.keys == (same,)
+        later = await ports.records.vectors.last_change(c)
+        assert (await writer.delete(c, [patched, embedded], as_of=later)).keys == (patched, embedded)
+
+    run(story)
+
+
 def test_record_has_the_name_that_its_collection_has_now(run: Run) -> None:
     async def story(ports: Ports) -> None:
         c, other = await ports.created("c"), await ports.created("other")

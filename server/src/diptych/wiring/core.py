@@ -198,7 +198,6 @@ def _collections(
 ) -> Collections:
     records, images, writes = adapters.records, _images(adapters), adapters.write_queue
     files = FileReferences(images=images, records=records, write_queue=writes)
-    deletions = Deletions(files=files, records=records, labels=labels, write_queue=writes)
     originals = Originals(
         images=images,
         records=records,
@@ -216,6 +215,7 @@ def _collections(
     async def catch_up() -> None:
         await follower.catch_up_in_write()
 
+    deletions = Deletions(files=files, records=records, labels=labels, write_queue=writes, catch_up=catch_up)
     upkeep = IndexUpkeep(
         serving=serving,
         records=records,

@@ -129,6 +129,10 @@ class PostgresDialect:
         vector_tables.put(db, key, embedding, writing)
         writes.note(db, writing.c, "added" if is_new else "embedded", [key], writing.identity)
 
+    def embedded_since(self, db: PostgresConnection, c: int, keys: Sequence[int], change: int) -> set[int]:
+        """Those rows of a collection that a later change than this one gave an embedding."""
+        return vector_tables.written_since(db, c, keys, change)
+
     def delete_embeddings(self, db: PostgresConnection, c: int, keys: Sequence[int]) -> None:
         """Delete the embeddings of rows, of all identities."""
         vector_tables.delete(db, c, keys)

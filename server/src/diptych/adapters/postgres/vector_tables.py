@@ -78,6 +78,15 @@ def flush(db: PostgresConnection) -> None:
     db.vectors.clear()
 
 
+def written_since(db: PostgresConnection, c: int, keys: Sequence[int], change: int) -> set[int]:
+    """Those keys that have an embedding, of any identity, which a later change than this one wrote."""
+    found = set[int]()
+    for table in of_collection(db, c).values():
+        query = f"SELECT key FROM {table} WHERE key {ONE_OF} AND change > ?"
+        found |= {key for (key,) in db.execute(query, (Many(keys), change))}
+    return found
+
+
 def delete(db: PostgresConnection, c: int, keys: Sequence[int]) -> None:
     """Delete the embeddings of rows of a collection, of all identities."""
     flush(db)

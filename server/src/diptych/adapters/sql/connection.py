@@ -103,6 +103,10 @@ class Dialect(Protocol):
         """Add the embedding of one row, or replace it. `is_new`: the row is added with it."""
         ...
 
+    def embedded_since(self, db: Any, c: int, keys: Sequence[int], change: int) -> set[int]:
+        """Those rows of a collection that a later change than this one gave an embedding."""
+        ...
+
     def delete_embeddings(self, db: Any, c: int, keys: Sequence[int]) -> None:
         """Delete the embeddings of rows of a collection, of all identities."""
         ...

@@ -83,6 +83,11 @@ class SqliteDialect:
             (key, writing.identity, blob, checksums.of_vector(blob, key, writing.identity), writing.change),
         )
 
+    def embedded_since(self, db: sqlite3.Connection, c: int, keys: Sequence[int], change: int) -> set[int]:
+        """Those rows that a later change than this one gave an embedding."""
+        query = f"SELECT key FROM embeddings WHERE key {ONE_OF} AND change > ?"
+        return {key for (key,) in db.execute(query, (Many(keys), change))}
+
     def delete_embeddings(self, db: sqlite3.Connection, c: int, keys: Sequence[int]) -> None:
         """Delete the embeddings of rows that stay; with rows, they are deleted already."""
         db.execute(f"DELETE FROM embeddings WHERE key {ONE_OF}", (Many(keys),))

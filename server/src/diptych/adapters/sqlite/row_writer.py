@@ -86,13 +86,16 @@ class SqlRowWriter:
 
         return await self._threads.write(work, then=self._on_change)
 
-    async def delete(self, c: int, keys: Sequence[int]) -> Removed:
-        """Delete rows by their keys. Those that another server has deleted meanwhile are passed over."""
+    async def delete(self, c: int, keys: Sequence[int], *, as_of: int | None = None) -> Removed:
+        """Delete rows by their keys. Those that another server has deleted meanwhile are passed over, and so
+        are those that changed after `as_of`.
+        """
 
         def work(db: Connection) -> Removed:
             change = begin_change(db, c)
-            _note_deleted(db, c, keys)
-            return delete_images(db, c, keys, change)
+            chosen = keys if as_of is None else _unchanged(db, c, keys, as_of)
+            _note_deleted(db, c, chosen)
+            return delete_images(db, c, chosen, change)
 
         return await self._threads.write(work, makes_room=True, then=self._on_change)
 
@@ -125,6 +128,14 @@ def delete_images(db: Connection, c: int, keys: Sequence[int], change: int = 0) 
     db.dialect.delete_embeddings(db, c, there)
     text_index(db, c).remove(db, there)
     return Removed(tuple(there), tuple(sorted(_unused_files(db, found.values()))), change)
+
+
+def _unchanged(db: Connection, c: int, keys: Sequence[int], as_of: int) -> list[int]:
+    """Those rows of the keys that no change after `as_of` wrote, nor gave an embedding."""
+    query = f"SELECT key FROM images WHERE key {ONE_OF} AND change <= ?"
+    found = {key for (key,) in db.execute(query, (Many(keys), as_of))}
+    found -= db.dialect.embedded_since(db, c, keys, as_of)
+    return [key for key in keys if key in found]
 
 
 def _note_deleted(db: Connection, c: int, keys: Sequence[int]) -> None:

@@ -1,6 +1,6 @@
 """Delete images from a collection, by id or by filter."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.stored.collection import Collection
@@ -28,11 +28,14 @@ class Deletions:
         records: Records,
         labels: FilterResolver,
         write_queue: SerialWriteQueue,
+        catch_up: Callable[[], Awaitable[None]],
     ) -> None:
+        """`catch_up`, inside a write, lets filters know what other servers have written."""
         self._files = files
         self._records = records
         self._labels = labels
         self._write_queue = write_queue
+        self._catch_up = catch_up
 
     async def one(self, collection: Collection, id: str) -> None:
         """Delete one image. Raises NotFound."""
@@ -72,29 +75,39 @@ class Deletions:
         return Deletion(len(keys), tuple(found[key].id for key in keys[:N_SHOWN] if key in found))
 
     async def _matching(self, collection: Collection, filter: Filter | None, lacking: bool) -> int:
-        """Select and delete in one write, so that no row can change in between."""
-        collection.require_not_dropped()
-        keys = await self._keys(collection, filter, lacking)
-        await self._delete(collection, keys)
-        return len(keys)
+        """Select and delete in one write, so that no row can change in between.
 
-    async def _delete(self, collection: Collection, keys: Sequence[int]) -> None:
+        Rows that another server has changed all the same are left, and selected again if they still match.
+        """
+        n_deleted = 0
+        while True:
+            collection.require_not_dropped()
+            as_of = await self._records.vectors.last_change(collection.number)
+            await self._catch_up()  # after that, so that what is selected is at least as new
+            keys = await self._keys(collection, filter, lacking)
+            n_new = await self._delete(collection, keys, as_of)
+            n_deleted += n_new
+            if n_new == len(keys):
+                return n_deleted
+
+    async def _delete(self, collection: Collection, keys: Sequence[int], as_of: int) -> int:
         """Delete in transactions, which shrink while a full disk refuses them: it has little room for their
-        log. Removed files make more room.
+        log. Removed files make more room. Returns how many rows there were that had not changed.
         """
         await self._files.require_available()
-        size, done = CHUNK, 0
+        size, done, n_deleted = CHUNK, 0, 0
         while done < len(keys):
             part = keys[done : done + size]
             try:
-                removed = await self._records.writer.delete(collection.number, part)
+                removed = await self._records.writer.delete(collection.number, part, as_of=as_of)
             except StoreFull:
                 if len(part) == 1:
                     raise
                 size = len(part) // 4 or 1
                 continue
             await self._finish(collection, removed)
-            done += len(part)
+            done, n_deleted = done + len(part), n_deleted + len(removed.keys)
+        return n_deleted
 
     async def _clear(self, c: int, size: int) -> Removed:
         await self._files.require_available()

@@ -342,8 +342,11 @@ class RowWriter(Protocol):
         """
         ...
 
-    async def delete(self, c: int, keys: Sequence[int]) -> Removed:
-        """Delete existing rows. Raises StoreFull when that is too much at once for a full disk."""
+    async def delete(self, c: int, keys: Sequence[int], *, as_of: int | None = None) -> Removed:
+        """Delete existing rows; with `as_of` only those that no later change wrote, or gave an embedding.
+
+        Raises StoreFull when that is too much at once for a full disk.
+        """
         ...
 
     async def put_hashes(self, hashes: Mapping[int, bytes]) -> None:
