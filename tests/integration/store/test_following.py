@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from diptych.adapters.postgres.store import PostgresStore
 from diptych.core.collections.metadata.filters import Eq
+from diptych.errors import StoreUnavailable
 from integration.store_parts import Opened
 from support.fixtures import model_repo_fixture
 from support.pictures import noise
@@ -21,18 +23,31 @@ Story = Callable[[Opened, Opened], Awaitable[None]]
 Run = Callable[[Story], None]
 
 
+@dataclass(frozen=True)
+class Servers:
+    """What the servers have in common: model repository, database, the folder of their folders."""
+
+    model_repo: Path
+    url: str
+    folder: Path
+
+    def opened(self, name: str) -> Opened:
+        originals = self.folder / "originals"
+        originals.mkdir(exist_ok=True)
+        records = PostgresStore(self.url, self.folder / name, originals=originals)
+        return Opened(self.model_repo, originals, 1, records=records)
+
+
 @pytest.fixture
-def run(model_repo: Path, postgres_cluster: Cluster, tmp_path: Path) -> Run:
-    url, originals = postgres_cluster.url(), tmp_path / "originals"
-    originals.mkdir()
+def servers(model_repo: Path, postgres_cluster: Cluster, tmp_path: Path) -> Servers:
+    return Servers(model_repo, postgres_cluster.url(), tmp_path)
 
-    def opened(name: str) -> Opened:
-        records = PostgresStore(url, tmp_path / name, originals=originals)
-        return Opened(model_repo, originals, 1, records=records)
 
+@pytest.fixture
+def run(servers: Servers) -> Run:
     def run_story(story: Story) -> None:
         async def whole() -> None:
-            async with opened("one") as one, opened("other") as other:
+            async with servers.opened("one") as one, servers.opened("other") as other:
                 await story(one, other)
 
         asyncio.run(whole())
@@ -98,3 +113,63 @@ def test_image_that_stopped_to_match_on_another_server_stays_though_the_filter_w
         assert await one.listed() == ["a"]
 
     run(story)
+
+
+def failing_once(server: Opened, act: Callable[[], Awaitable[object]]) -> None:
+    """Do something, which may raise, the next time that a server reads the vectors of a collection."""
+    last_change = server.records.vectors.last_change
+
+    async def acting(c: int) -> int:
+        server.records.vectors.last_change = last_change  # type: ignore[method-assign]
+        await act()
+        return await last_change(c)
+
+    server.records.vectors.last_change = acting  # type: ignore[method-assign]
+
+
+def test_collection_that_could_not_be_opened_is_opened_by_the_next_look(run: Run) -> None:
+    async def story(one: Opened, other: Opened) -> None:
+        await other.collections.catch_up()
+        await one.collections.create("pets")
+        await one.add("pets", noise(1), "a")
+
+        async def fail() -> None:
+            raise StoreUnavailable("the database cannot be reached")
+
+        failing_once(other, fail)
+        with pytest.raises(StoreUnavailable):
+            await other.collections.catch_up()
+        await other.collections.catch_up()
+        assert other.pair("pets").index.unindexed == set()
+        query = [1.0] * other.pair("pets").model.embed_dim
+        assert [hit.id for hit in await other.search("pets", query)] == ["a"]
+        assert (await other.collections.get("pets")).n_images == 1
+
+    run(story)
+
+
+def test_collection_that_is_dropped_while_another_server_opens_it_hinders_nothing(run: Run) -> None:
+    async def story(one: Opened, other: Opened) -> None:
+        await other.collections.catch_up()
+        await one.collections.create("pets")
+        await one.collections.create("toys")
+        failing_once(other, lambda: one.collections.drop("pets"))
+        await other.collections.catch_up()
+        await other.collections.catch_up()
+        names = [info.name for info in await other.collections.list()]
+        assert names == ["default", "toys"]
+
+    run(story)
+
+
+def test_server_starts_while_another_one_drops_a_collection(servers: Servers) -> None:
+    async def story() -> None:
+        async with servers.opened("one") as one:
+            await one.collections.create("pets")
+            other = servers.opened("other")
+            failing_once(other, lambda: one.collections.drop("default"))
+            async with other:
+                await other.collections.catch_up()
+                assert [info.name for info in await other.collections.list()] == ["default", "pets"]
+
+    asyncio.run(story())

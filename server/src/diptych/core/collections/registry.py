@@ -23,7 +23,7 @@ from diptych.core.serving.snapshot import Pair, Serving
 from diptych.core.serving.version import Version
 from diptych.core.serving.versions import Versions
 from diptych.core.types import CollectionChange, CollectionInfo, Keep, Target, TextFields
-from diptych.errors import Conflict, DiptychError, NotReady, StoreError
+from diptych.errors import Conflict, DiptychError, NotFound, NotReady, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,7 @@ class CollectionRegistry:
         """
         try:
             sources = await self._records.catalogue.sources()
-            for info in await self._records.catalogue.list():
-                await self._open(info, sources)
+            await self._open_all(await self._records.catalogue.list(), sources)
         except Exception:
             await self._records.require_sound()  # damage explains any other error
             raise
@@ -129,9 +128,8 @@ class CollectionRegistry:
         if lacking:
             self._serving.drop_previous()
             sources = await self._records.catalogue.sources()
-            for info in await self._records.catalogue.list():
-                if info.number in lacking:
-                    await self._open(info, sources)
+            stored = await self._records.catalogue.list()
+            await self._open_all([info for info in stored if info.number in lacking], sources)
 
     async def stop(self) -> None:
         """Stop embedding, training and reading EXIF in the background."""
@@ -169,7 +167,8 @@ class CollectionRegistry:
                 text_fields=text_fields,
                 exif=self._exif.level,
             )
-            collection = self._place(info, pair)
+            serving.set_current(info.number, pair)
+            collection = self._place(self._made(info))
             for put, other in zip((serving.set_next, serving.set_previous), others, strict=True):
                 if other is not None:
                     put(collection.number, other)
@@ -244,8 +243,20 @@ class CollectionRegistry:
         for collection in self:
             self._index_words(collection)
 
-    async def _open(self, info: CollectionInfo, sources: dict[str, Target]) -> None:
-        """Open one collection with the vectors that it had, or with those of the version that serves."""
+    async def _open_all(self, stored: Sequence[CollectionInfo], sources: dict[str, Target]) -> None:
+        """Open collections; not those that another server drops meanwhile."""
+        for info in stored:
+            try:
+                self._place(await self._opened(info, sources))
+            except NotFound:
+                log.info("collection %s was dropped by another server while it was opened", info.name)
+
+    async def _opened(self, info: CollectionInfo, sources: dict[str, Target]) -> Collection:
+        """Open one collection with the vectors that it had, or with those of the version that serves.
+
+        It is known once this has succeeded.
+        """
+        collection = self._made(info)
         serves = self._serving.current.version
         source = None if info.identity is None else sources.get(info.identity)
         if info.identity == serves.identity:
@@ -263,19 +274,18 @@ class CollectionRegistry:
                 log.warning("collection %s: %s", info.name, reason)
             else:
                 try:
-                    await self._open_stored(info, version)
+                    await self._open_stored(collection, version)
                 finally:
                     version.release()
-                return
-        await self._open_anew(self._place(info, None), reason)
+                return collection
+        await self._open_anew(collection, reason)
+        return collection
 
-    async def _open_stored(self, info: CollectionInfo, version: Shared[Version]) -> None:
-        collection = self._place(info, None)
+    async def _open_stored(self, collection: Collection, version: Shared[Version]) -> None:
         async with self._indexes.pair(version, collection) as pair:
             pair.index.failed |= pair.index.without_image  # their vectors are damaged or lost
             pair.index.without_image.clear()
             self._serving.set_current(collection.number, pair)
-        collection.report_metrics()
 
     async def _open_anew(self, collection: Collection, reason: str) -> None:
         """Embed a collection for the version that serves, as nothing here makes vectors like its own.
@@ -295,7 +305,6 @@ class CollectionRegistry:
             await self._records.catalogue.move(collection.number, version.value.target, pair.identity)
             self._serving.set_current(collection.number, pair)
             collection.reason = ""
-        collection.report_metrics()
 
     async def _clear(self, number: int) -> None:
         """Remove what a kill has left of a dropped collection."""
@@ -332,8 +341,8 @@ class CollectionRegistry:
             async with self._indexes.pair(version, None) as pair:
                 yield pair
 
-    def _place(self, info: CollectionInfo, pair: Pair | None) -> Collection:
-        collection = Collection(
+    def _made(self, info: CollectionInfo) -> Collection:
+        return Collection(
             number=info.number,
             name=info.name,
             model=info.model,
@@ -347,9 +356,10 @@ class CollectionRegistry:
             stored=info.ref,
             read_only=self._read_only,
         )
+
+    def _place(self, collection: Collection) -> Collection:
+        """Know a collection from now on."""
         self._collections[collection.name] = collection
-        if pair is not None:
-            self._serving.set_current(collection.number, pair)
         collection.report_metrics()
         return collection
 

@@ -51,7 +51,10 @@ class ExifReading:
         """
         found: dict[Collection, int] = {}
         for collection in collections:
-            after = await self._records.catalogue.begin_exif(collection.number, self.level)
+            try:
+                after = await self._records.catalogue.begin_exif(collection.number, self.level)
+            except NotFound:  # another server has dropped it
+                continue
             if after is not None:
                 found[collection] = after
         return found
