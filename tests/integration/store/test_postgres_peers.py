@@ -183,6 +183,19 @@ def test_server_with_originals_of_its_own_and_those_with_common_ones_exclude_eac
         PostgresStore(url, tmp_path / "one", originals=tmp_path / "other")
 
 
+def test_start_that_is_refused_leaves_folders_as_they_were(url: str, tmp_path: Path) -> None:
+    opened(url, tmp_path, "one").close_now()
+    new, mistyped = tmp_path / "new", tmp_path / "mistyped"
+    mistyped.mkdir()
+    for originals in (None, mistyped):
+        with pytest.raises(ConfigError, match="do not belong together"):
+            PostgresStore(url, new, originals=originals)
+    assert not (mistyped / DATABASE_ID).exists()
+    opened(url, tmp_path, "new").close_now()
+    ids = {(tmp_path / name / DATABASE_ID).read_text() for name in ("originals", "one", "new")}
+    assert len(ids) == 1
+
+
 def test_no_version_is_switched_while_another_server_lives(run: Run, url: str, tmp_path: Path) -> None:
     """And one that was not alive meanwhile, as after an outage of its network, answers no more."""
 

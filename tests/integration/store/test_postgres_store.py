@@ -30,7 +30,18 @@ from diptych.wiring.store import open_store
 from integration.store_contract import REF, row
 from support.postgres import Cluster
 
-FOLDER = "the folder"
+
+class KnownFolder:
+    """A data folder that has its id."""
+
+    def known(self) -> str:
+        return "the folder"
+
+    def keep(self, id: str) -> None:
+        assert id == self.known()
+
+
+FOLDER = KnownFolder()
 WITHOUT_DRAWN = 13  # the schema before verdicts said whether their picture was drawn
 ADD = "INSERT INTO identities (identity) VALUES (?)"
 END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'diptych%'"
@@ -113,7 +124,7 @@ def test_database_whose_writes_have_no_numbers_yet_gets_them(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as db:
         db.execute("DROP TABLE writes, changes, last_write")
         db.execute("CREATE TABLE last_write (folder TEXT NOT NULL, server TEXT NOT NULL, id TEXT NOT NULL)")
-        db.execute("INSERT INTO last_write VALUES (%s, 'a server', 'a write')", (FOLDER,))
+        db.execute("INSERT INTO last_write VALUES (%s, 'a server', 'a write')", (FOLDER.known(),))
     for name in ("a", "b"):
         with closing(PostgresThreads(url, FOLDER)) as opened:
             asyncio.run(opened.write(adds(name)))

@@ -6,6 +6,7 @@ id, which the database has too: no other database, and no SQLite file, is taken 
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
@@ -17,22 +18,52 @@ from diptych.errors import ConfigError
 DATABASE_ID = "database-id"
 
 
-def database_id(folder: Path, id: str | None = None) -> str:
-    """The id of the folder, which is made once, or is the given one. Raises StoreError."""
+@dataclass(frozen=True)
+class FolderIds:
+    """Satisfies `adapters.postgres.schema.FolderId`: the id of a data folder, and of the folder of its
+    originals, which several data folders may share.
+    """
+
+    data_dir: Path
+    originals: Path
+
+    def known(self) -> str | None:
+        """The id; None if the folder of the originals has none. Raises ConfigError, StoreError."""
+        own, common = _read(self.data_dir), _read(self.originals)
+        if own is not None and own != common:
+            raise ConfigError(
+                f"data folder {self.data_dir} belongs to another database than the folder {self.originals}: "
+                "take an empty data folder"
+            )
+        return common
+
+    def keep(self, id: str) -> None:
+        """Write the id where it is not there yet. Raises StoreError."""
+        for folder in (self.originals, self.data_dir):
+            _write(folder, id)
+
+
+def _read(folder: Path) -> str | None:
     file = folder / DATABASE_ID
     with file_errors_translated("the data folder"):
-        if not file.exists():
-            new = file.with_name(f".tmp-{DATABASE_ID}-{token_hex(4)}")
-            make_new(new)
-            with new.open("wb") as opened:
-                opened.write(f"{id or token_hex(16)}\n".encode())
-                opened.flush()
-                os.fsync(opened.fileno())
-            with suppress(FileExistsError):  # another server was first
-                os.link(new, file)
-            new.unlink()
-            fsync_folder(folder)
-        return file.read_text().strip()
+        return file.read_text().strip() if file.exists() else None
+
+
+def _write(folder: Path, id: str) -> None:
+    file = folder / DATABASE_ID
+    with file_errors_translated("the data folder"):
+        if file.exists():
+            return
+        new = file.with_name(f".tmp-{DATABASE_ID}-{token_hex(4)}")
+        make_new(new)
+        with new.open("wb") as opened:
+            opened.write(f"{id}\n".encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+        with suppress(FileExistsError):  # another server was first
+            os.link(new, file)
+        new.unlink()
+        fsync_folder(folder)
 
 
 def refuse_rows_elsewhere(data_dir: Path) -> None:

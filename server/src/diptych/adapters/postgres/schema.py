@@ -2,6 +2,8 @@
 
 import re
 from itertools import chain
+from secrets import token_hex
+from typing import Protocol
 
 from diptych.adapters.postgres import servers, vector_tables, writes
 from diptych.adapters.postgres.connection import PostgresConnection
@@ -57,15 +59,28 @@ def require_usable(db: PostgresConnection) -> None:
         )
 
 
-def prepare(db: PostgresConnection, folder: str, *, is_used: bool) -> None:
+class FolderId(Protocol):
+    """The id of a data folder, which its database has too."""
+
+    def known(self) -> str | None:
+        """The id; None if the folder has none yet."""
+        ...
+
+    def keep(self, id: str) -> None:
+        """Write the id, if it is not there yet."""
+        ...
+
+
+def prepare(db: PostgresConnection, folder: FolderId, *, is_used: bool) -> None:
     """Make the tables, or bring those of an earlier release up to date, in the running transaction.
 
-    `folder`: the id of the data folder; `is_used`: it has files that a database must know of. Raises
-    ConfigError for a database of another folder; StoreError for a newer schema; CorruptStore for an empty
-    database of a folder that was used; DataDirLocked if other servers use tables that have to be converted.
+    `folder`: the data folder, which gets its id once nothing is refused; `is_used`: it has files that a
+    database must know of. Raises ConfigError for a database of another folder; StoreError for a newer schema;
+    CorruptStore for an empty database of a folder that was used; DataDirLocked if other servers use tables
+    that have to be converted.
     """
     servers.lock_schema(db)
-    version = _version(db)
+    id, version = folder.known(), _version(db)
     if version > VERSION:
         raise StoreError(f"the database has schema {version}, this version knows up to {VERSION}")
     if not version:
@@ -74,19 +89,20 @@ def prepare(db: PostgresConnection, folder: str, *, is_used: bool) -> None:
                 "the data folder was in use and the database is empty: files would be removed as unknown; "
                 "restore the database, or take an empty folder"
             )
-        _create(db, folder)
+        _create(db, id or token_hex(16))
     else:
         _convert(db, version)
     if version < VERSION:
         db.execute("INSERT INTO schema_version VALUES (?, now()::text)", (VERSION,))
     (found,) = db.execute("SELECT folder FROM last_write").fetchone() or ("",)
-    if found != folder:
+    if version and found != id:
         raise ConfigError(
             "the database and the data folder do not belong together: originals would be missing, or removed "
             "as unknown; name the folder that this database was first used with, or take an empty database "
             "and an empty folder"
         )
     vector_tables.drop(db, vector_tables.of_no_collection(db))
+    folder.keep(found)
 
 
 def _convert(db: PostgresConnection, version: int) -> None:
@@ -99,14 +115,14 @@ def _convert(db: PostgresConnection, version: int) -> None:
         db.execute(translated(statement))
 
 
-def _create(db: PostgresConnection, folder: str) -> None:
+def _create(db: PostgresConnection, id: str) -> None:
     db.execute("CREATE TABLE schema_version (version BIGINT PRIMARY KEY, applied_at TEXT NOT NULL)")
     for statement in SCHEMA:
         if not statement.startswith("CREATE TABLE embeddings"):  # see `vector_tables`
             db.execute(translated(statement))
     for statement in _OWN:
         db.execute(statement)
-    db.execute("INSERT INTO last_write (folder, number, id, generation) VALUES (?, 0, '', 0)", (folder,))
+    db.execute("INSERT INTO last_write (folder, number, id, generation) VALUES (?, 0, '', 0)", (id,))
 
 
 def translated(statement: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from diptych.adapters.files.data_lock import DataLock
-from diptych.adapters.files.database_id import database_id
+from diptych.adapters.files.database_id import FolderIds
 from diptych.adapters.postgres.peers import PostgresPeers
 from diptych.adapters.postgres.threads import PostgresThreads
 from diptych.adapters.postgres.vector_rows import PostgresVectorRows
@@ -14,7 +14,6 @@ from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.row_reader import SqlRows
 from diptych.adapters.sqlite.row_writer import SqlRowWriter
 from diptych.adapters.sqlite.word_rows import SqlWords
-from diptych.errors import ConfigError
 
 
 class PostgresStore:
@@ -39,13 +38,8 @@ class PostgresStore:
         """
         self._lock = lock or DataLock(data_dir)
         try:
-            id = database_id(originals or data_dir)
-            if database_id(data_dir, id) != id:
-                raise ConfigError(
-                    f"data folder {data_dir} belongs to another database than the folder {originals}: "
-                    "take an empty data folder"
-                )
-            self._threads = PostgresThreads(url, id, is_used=is_used, shared=originals is not None)
+            folder = FolderIds(data_dir, originals or data_dir)
+            self._threads = PostgresThreads(url, folder, is_used=is_used, shared=originals is not None)
         except BaseException:
             self._lock.close()
             raise

@@ -24,7 +24,7 @@ from diptych.adapters.postgres.errors import (
     translated,
 )
 from diptych.adapters.postgres.retries import PAUSE_S, Outage, Retries
-from diptych.adapters.postgres.schema import prepare, require_usable
+from diptych.adapters.postgres.schema import FolderId, prepare, require_usable
 from diptych.adapters.postgres.writes import LastWrite
 from diptych.adapters.sql.connection import AnyStep, Result, Work
 from diptych.errors import DataDirLocked, StoreReadOnly, StoreUnavailable
@@ -53,7 +53,7 @@ class PostgresThreads:
     took place, whether another server has written, and whether the database has lost what was acknowledged.
     """
 
-    def __init__(self, url: str, folder: str, *, is_used: bool = False, shared: bool = False) -> None:
+    def __init__(self, url: str, folder: FolderId, *, is_used: bool = False, shared: bool = False) -> None:
         """Connect, take the lock, and make or convert the tables, blocking.
 
         `folder`, `is_used`: see `prepare`. `shared`: other servers may use the database, too. Raises
@@ -171,7 +171,7 @@ class PostgresThreads:
         if last.generation not in {self.known.generation, self._next.generation}:
             raise self._refusal(_SWITCHED)
 
-    def _begin(self, folder: str, *, is_used: bool) -> None:
+    def _begin(self, folder: FolderId, *, is_used: bool) -> None:
         """Take the database over. Runs in the thread of the writer."""
         try:
             db = self._open()
