@@ -198,6 +198,19 @@ def test_what_is_no_picture_is_named_and_the_rest_goes_on(folder: Folder) -> Non
     assert len(folder.images()) == 2
 
 
+def test_empty_file_is_named_and_the_rest_goes_on(folder: Folder) -> None:
+    folder.write("a.png", b"")
+    folder.write("b.png", picture("red"))
+    found = folder.scanned()
+    assert (found["state"], found["n_failed"]) == ("idle", 1)
+    assert [one["path"] for one in found["problems"]] == ["a.png"]
+    assert list(folder.images()) == ["b.png"]
+    folder.write("b.png", b"", age_s=30)  # as a copy that was cut off leaves it
+    found = folder.scanned()
+    assert (found["state"], found["n_failed"], found["n_missing"]) == ("idle", 2, 1)
+    assert folder.hits() == set()
+
+
 def test_picture_that_is_overwritten_by_something_else_is_not_found(folder: Folder) -> None:
     folder.write("a.png", picture("red"))
     folder.write("b.png", picture("blue"))

@@ -71,10 +71,10 @@ async def _read(folder: LibraryFolder, paths: Sequence[Path]) -> ReadBatch:
 
 
 def _batches(paths: Sequence[Path], sizes: Sequence[int]) -> list[list[Path]]:
-    batches, n_bytes = list[list[Path]](), BATCH_BYTES
+    batches, n_bytes = list[list[Path]](), 0
     for path, size in zip(paths, sizes, strict=True):
         n_bytes += size
-        if n_bytes > BATCH_BYTES or len(batches[-1]) == BATCH:
+        if not batches or n_bytes > BATCH_BYTES or len(batches[-1]) == BATCH:
             batches.append([])
             n_bytes = size
         batches[-1].append(path)
