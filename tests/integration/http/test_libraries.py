@@ -249,10 +249,33 @@ def test_pictures_sent_to_the_collection_are_kept_as_ever(folder: Folder, tmp_pa
     folder.write("red.png", picture("red"))
     folder.scanned()
     assert add_images(folder.client, f"{COLLECTION}/images", picture("blue"), picture("red")).is_success
-    assert len(list((tmp_path / "data" / "images").glob("*/*"))) == 1
-    assert folder.client.get(COLLECTION).json()["n_kept"] == 1
+    assert len(list((tmp_path / "data" / "images").glob("*/*"))) == 2
+    assert folder.client.get(COLLECTION).json()["n_kept"] == 2
     folder.scanned()
     assert len(folder.hits()) == 2
+
+
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_picture_of_the_library_that_is_sent_is_kept_when_its_file_goes(
+    folder: Folder, tmp_path: Path, *, is_missing: bool
+) -> None:
+    folder.write("red.png", picture("red"))
+    folder.write("blue.png", picture("blue"))
+    folder.scanned()
+    red = folder.images()["red.png"]
+    if is_missing:
+        (folder.root / "red.png").unlink()
+        folder.scanned()
+        assert "missing" in folder.images()["red.png"]["metadata"]["file"]
+    assert add_images(folder.client, f"{COLLECTION}/images", picture("red")).is_success
+    (folder.root / "red.png").unlink(missing_ok=True)
+    folder.scanned()
+    assert folder.images()["red.png"]["metadata"] == red["metadata"]
+    assert red["id"] in folder.hits()
+    assert folder.client.get(red["links"]["original"]).content == picture("red")
+    assert folder.client.get(COLLECTION).json()["n_kept"] == 1
+    with ProgressBars(hidden=True) as report:
+        assert check(tmp_path / "data", report).is_whole
 
 
 def test_collection_of_a_library_is_not_renamed_changed_or_dropped(folder: Folder, tmp_path: Path) -> None:

@@ -103,6 +103,27 @@ def test_missing_image_keeps_its_row_and_loses_its_vectors(run: Run) -> None:
     run(story)
 
 
+def test_row_of_a_missing_file_that_is_sent_is_kept_and_no_scan_touches_it(run: Run) -> None:
+    async def story(ports: Ports) -> None:
+        c = await ports.created()
+        (a,) = [one.key for one in await ports.put(c, of_library("a"))]
+        await ports.libraries.record(c, [file(b"1", "a"), file(b"2", "a")])
+        await ports.libraries.mark_missing(c, [b"1", b"2"], SINCE)
+        (sent,) = await ports.put(c, row("a"))
+        assert (sent.status, sent.key) == ("unchanged", a)
+        record = await ports.records.rows.get(c, "a")
+        assert (record.kept, record.referenced) == (True, False)
+        assert record.metadata == {"file": {"name": "a", "folder": "."}, "tag": "mine"}
+        assert await ports.libraries.images(c, {sha("a")}) == {}
+        assert (await ports.libraries.mark_missing(c, [b"1"], LATER)).keys == ()
+        assert await ports.records.vectors.missing(c, "i") == {}
+        (other,) = await ports.put(c, of_library("a", "b"), replace=True)
+        assert other.status == "conflict"
+        assert (await ports.libraries.tidy(c, LATER)).keys == ()
+
+    run(story)
+
+
 def test_file_that_is_found_again_describes_its_image_anew(run: Run) -> None:
     async def story(ports: Ports) -> None:
         c = await ports.created()

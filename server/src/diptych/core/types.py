@@ -184,6 +184,7 @@ class ImageRecord:
     metadata: Metadata
     created_at: str  # ISO 8601, UTC
     kept: bool = True  # whether its file is kept: an original, and thumbnails
+    referenced: bool = False  # whether it stays in a library
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from diptych.adapters.sql.connection import Connection, Result, Work
 from diptych.adapters.sqlite import checksums
 from diptych.adapters.sqlite.checksums import CONTENT
-from diptych.adapters.sqlite.schema import DAMAGED_ROW
+from diptych.adapters.sqlite.schema import DAMAGED_ROW, REFERENCED
 from diptych.adapters.sqlite.text_index import TextIndex
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.types import ImageRecord, Metadata
@@ -87,6 +87,7 @@ def record_of(row: Iterable[Any]) -> ImageRecord:
         metadata=_metadata_of(metadata),
         created_at=created_at,
         kept=bool(kept),
+        referenced=kept == REFERENCED,
     )
 
 

@@ -18,7 +18,7 @@ from diptych.adapters.sqlite.schema import REFERENCED
 from diptych.adapters.sqlite.text_index import TextIndex, text_index, writing_words
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.collections.metadata.exif import EXIF, with_exif, without_exif
-from diptych.core.collections.metadata.reserved import lacks_given, patched, same_metadata
+from diptych.core.collections.metadata.reserved import lacks_given, patched, same_metadata, without_missing
 from diptych.core.collections.resolve import outcome_of
 from diptych.core.job import JobNote
 from diptych.core.types import ImageRecord, Metadata, NewRow, PutResult, Removed, Written
@@ -31,9 +31,10 @@ INSERT = (
 
 @dataclasses.dataclass(frozen=True)
 class RowWriting(Writing):
-    """The values that rows of one write share; their words."""
+    """The values that rows of one write share; their words, and the keys of rows whose files are kept now."""
 
     words: TextIndex
+    kept: list[int]
 
 
 class SqlRowWriter:
@@ -58,11 +59,13 @@ class SqlRowWriter:
         Raises NotFound for the collection, or for a job that has ended.
         """
 
+        kept = list[int]()
+
         def work(db: Connection) -> Written:
             change = begin_change(db, c)
             number = sql.add_identity(db, identity) if rows else 0
             with writing_words(db, c) as words:
-                writing = RowWriting(c, number, change, words)
+                writing = RowWriting(c, number, change, words, kept)
                 results = _put_rows(db, rows, writing, replace=replace)
             for note in notes:
                 record(db, c, note.job, note.item, outcome_of(note, rows, results))
@@ -71,7 +74,7 @@ class SqlRowWriter:
         return await self._threads.write(
             work,
             step="job_commit" if notes else "commit",
-            then=self._on_change if replace else lambda: None,
+            then=lambda: self._on_change() if replace or kept else None,
         )
 
     async def patch(self, c: int, id: str, merge: Metadata, max_bytes: int) -> ImageRecord:
@@ -174,13 +177,25 @@ def _put_row(
         return PutResult("created", _insert(db, row, writing))
     key, there = int(found[0]), record_of(found[1:])
     if there.sha256 == row.sha256:
-        return _put_same(db, key, row, there.metadata, writing, replace=replace)
-    if not replace:
+        metadata = _kept(db, key, row, there, writing)
+        return _put_same(db, key, row, metadata, writing, replace=replace)
+    if not replace or (row.referenced and not there.referenced):
         return PutResult("conflict", key)
     if row.metadata is None:
         kept = there.metadata if row.exif is None else without_exif(there.metadata)
         row = dataclasses.replace(row, metadata=kept)
     return _put_in_place(db, key, row, writing)
+
+
+def _kept(db: Connection, key: int, row: NewRow, there: ImageRecord, writing: RowWriting) -> Metadata:
+    """Note that a file of a library is in the data folder from now on, if it is. Returns the metadata."""
+    if not there.referenced or row.referenced or not row.kept:
+        return there.metadata
+    metadata = without_missing(there.metadata)
+    db.execute("UPDATE images SET kept = 1 WHERE key = ?", (key,))
+    set_metadata(db, key, metadata, writing.change, writing.words)
+    writing.kept.append(key)
+    return metadata
 
 
 def _put_in_place(db: Connection, key: int, row: NewRow, writing: RowWriting) -> PutResult:

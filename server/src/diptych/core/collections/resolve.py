@@ -69,6 +69,8 @@ def early_outcome(i: int, item: ResolvedItem, record: ImageRecord | None, replac
     """The outcome that is known before any work; None if there is work to do."""
     if record is None:
         return None
+    if record.referenced and not item.referenced and record.sha256 == item.sha256:
+        return None  # the file is to be kept
     keeps_metadata = not replace or item.metadata is None or same_metadata(item.metadata, record.metadata)
     if record.sha256 == item.sha256 and keeps_metadata:
         differs = lacks_given(item.metadata, record.metadata)

@@ -49,6 +49,13 @@ def with_missing(metadata: Metadata, since: str) -> Metadata:
     return metadata | {FILE: (file if isinstance(file, dict) else {}) | {MISSING: since}}
 
 
+def without_missing(metadata: Metadata) -> Metadata:
+    """The metadata of an image whose file is there."""
+    if not is_missing(metadata):
+        return metadata
+    return metadata | {FILE: {key: value for key, value in metadata[FILE].items() if key != MISSING}}
+
+
 def is_missing(metadata: Metadata) -> bool:
     """Whether the file of an image is known to be missing."""
     file = metadata.get(FILE)

@@ -331,8 +331,10 @@ class RowWriter(Protocol):
     ) -> Written:
         """Add N rows in order, and the outcomes of job items in `notes`.
 
-        A row that existed before has an embedding of this identity afterwards, too. Raises NotFound for a job
-        that has ended, or adds to another collection.
+        A row that existed before has an embedding of this identity afterwards, too. One that referred to a
+        file of a library keeps it in the data folder from now on, if the new row does; a row of a library
+        takes the place of no other row. Raises NotFound for a job that has ended, or adds to another
+        collection.
         """
         ...
 
