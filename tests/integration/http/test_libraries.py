@@ -181,6 +181,31 @@ def test_folder_that_is_away_changes_nothing_and_originals_wait_for_it(folder: F
     assert folder.client.get(image["links"]["original"]).content == picture("red")
 
 
+def test_another_folder_in_the_place_of_a_library_changes_nothing_until_somebody_says_so(
+    root: Path, tmp_path: Path
+) -> None:
+    shades = range(100, 220, 10)
+    with running_app(tmp_path, libraries=(f"photos={root}",)) as client:
+        folder = Folder(root, client)
+        for shade in shades:
+            folder.write(f"{shade}.png", picture((shade, 0, 0)))
+        assert folder.scanned()["n_files"] == len(shades)
+        hits = folder.hits()
+    other = tmp_path / "other"
+    other.mkdir()
+    with running_app(tmp_path, libraries=(f"photos={other}",)) as client:
+        folder = Folder(other, client)
+        folder.write("blue.png", picture("blue"))
+        deadline = time.monotonic() + WITHIN_S
+        while "12 of its 12 files are gone" not in (found := folder.library())["reason"]:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+        assert (found["state"], found["n_missing"], folder.hits()) == ("waiting", 0, hits)
+        found = folder.scanned()
+        assert (found["state"], found["n_missing"]) == ("idle", 12)
+        assert folder.hits() == {folder.images()["blue.png"]["id"]}
+
+
 def test_what_is_no_picture_is_named_and_the_rest_goes_on(folder: Folder) -> None:
     folder.write("broken.png", picture("red")[:50])
     folder.write("text.jpg", b"no picture")

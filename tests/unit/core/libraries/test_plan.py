@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from diptych.core.libraries.plan import ANOTHER_DISK, SETTLE_NS, plan_scan
+from diptych.core.libraries.plan import ANOTHER_DISK, MANY, SETTLE_NS, check_lost, plan_scan
 from diptych.core.libraries.ports import LibraryFile, Listing, Path, Stamp
 from diptych.errors import LibraryAway
 
@@ -99,3 +99,39 @@ def test_disk_within_the_folder_may_be_away_alone() -> None:
     plan = plan_scan(files, there, NOW)
     assert (plan.gone, plan.changed, plan.new) == ([b"gone"], [], [b"usb/new"])
     assert plan.problems == {b"usb/1": ANOTHER_DISK}
+
+
+def check(known: dict[Path, LibraryFile], there: dict[Path, Stamp]) -> None:
+    check_lost("photos", known, Listing(there), plan_scan(known, Listing(there), NOW))
+
+
+def pictures(n: int) -> dict[Path, LibraryFile]:
+    """Files with contents, sizes and times of their own."""
+    return {
+        path: LibraryFile(path, stamp(n + i), f"{i:064}")
+        for i, path in enumerate(f"{i}.jpg".encode() for i in range(n))
+    }
+
+
+def stamps(files: dict[Path, LibraryFile], n: int) -> dict[Path, Stamp]:
+    """The first `n` of the files as a listing has them."""
+    return {path: files[path].stamp for path in sorted(files)[:n]}
+
+
+def test_most_pictures_do_not_go_without_somebodys_word() -> None:
+    files = pictures(MANY)
+    half = MANY // 2
+    other = {b"other.jpg": stamp(1)}
+    check(files, stamps(files, half) | other)
+    with pytest.raises(LibraryAway, match=f"{half + 1} of its {MANY} files.*diptych libraries scan photos"):
+        check(files, stamps(files, half - 1) | other)
+    few = pictures(MANY - 1)
+    check(few, stamps(few, 1))
+
+
+def test_pictures_that_have_moved_or_have_other_files_are_not_lost() -> None:
+    files = pictures(MANY)
+    check(files, {b"moved/" + path: one.stamp for path, one in files.items()})
+    copies = {b"copies/" + path: replace(one, path=b"copies/" + path) for path, one in files.items()}
+    more = {b"copies2/" + path: replace(one, path=b"copies2/" + path) for path, one in files.items()}
+    check(files | copies | more, stamps(files, MANY))

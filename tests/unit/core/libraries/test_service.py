@@ -22,13 +22,13 @@ class FakeScanner:
         self.known = self.progress = None
         self.problems: dict[str, str] = {}
         self.listing_s = 0.0
-        self.runs: list[bool] = []  # whether each was one that retries
+        self.runs: list[bool] = []  # whether each was asked for
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def run(self, *, retries: bool = False) -> Plan:
-        self.runs.append(retries)
+    async def run(self, *, asked: bool = False) -> Plan:
+        self.runs.append(asked)
         await self.gate.wait()
         if self.error is not None:
             raise self.error

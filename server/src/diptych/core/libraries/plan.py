@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from diptych.core.libraries.ports import LibraryFile, Listing, Path, Stamp
 from diptych.errors import LibraryAway
 
+MANY = 10  # pictures, of which more than half do not go without somebody's word
 SETTLE_NS = 2_000_000_000  # a file that was modified so recently may still be being written
 ANOTHER_DISK = "another disk is in the place of the one that had this file"
 
@@ -68,11 +69,33 @@ def plan_scan(
     return replace(plan, n_unsettled=n_unsettled)
 
 
+def check_lost(name: str, known: Mapping[Path, LibraryFile], listing: Listing, plan: Plan) -> None:
+    """Raise LibraryAway if most pictures of the library of this name would be missing: another folder may be
+    in the place of theirs.
+
+    A file counts as moved if one of its size and time has come.
+    """
+    there = {path: one for path, one in known.items() if one.missing_since is None and one.sha256}
+    stay = {one.sha256 for path, one in there.items() if path in listing.files}
+    gone = [there[path].stamp for path in plan.gone if path in there and there[path].sha256 not in stay]
+    came = [stamp for path, stamp in listing.files.items() if path not in there]
+    n_lost = (Counter(map(_size_and_time, gone)) - Counter(map(_size_and_time, came))).total()
+    if len(there) >= MANY and 2 * n_lost > len(there):
+        raise LibraryAway(
+            f"{n_lost:,} of its {len(there):,} files are gone: another folder may be in the place of the one "
+            "that had them. Nothing is changed until they are back. If they are gone for good, or left out "
+            f"on purpose, say so: diptych libraries scan {name}, or POST /libraries/{name}/scan"
+        )
+
+
+def _size_and_time(stamp: Stamp) -> tuple[int, int]:
+    return stamp.n_bytes, stamp.modified_ns
+
+
 def _is_same(file: LibraryFile, stamp: Stamp) -> bool:
     """Whether it is there as it was, and need not be read again."""
     is_there = file.missing_since is None or file.problem != ""
-    before = file.stamp
-    return is_there and (before.n_bytes, before.modified_ns) == (stamp.n_bytes, stamp.modified_ns)
+    return is_there and _size_and_time(file.stamp) == _size_and_time(stamp)
 
 
 def _away(known: Mapping[Path, LibraryFile], listing: Listing) -> set[str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from diptych.core.collections.service import Collections
 from diptych.core.libraries.adding import Additions
 from diptych.core.libraries.files import KnownFiles, described, named
-from diptych.core.libraries.plan import Plan, plan_scan
+from diptych.core.libraries.plan import Plan, check_lost, plan_scan
 from diptych.core.libraries.ports import LibraryFolder, LibraryRows, Path, Previews
 from diptych.core.libraries.reading import ReadFile, read_all
 from diptych.core.types import NO_ROWS
@@ -71,8 +71,9 @@ class Scanner:
         self.listing_s = 0.0  # seconds that the last listing took
         self.problems: dict[str, str] = {}  # by path: why files are left alone, or are no pictures
 
-    async def run(self, *, retries: bool = False) -> Plan:
-        """Scan once; return what there was to do. `retries`: read again what was no picture before.
+    async def run(self, *, asked: bool = False) -> Plan:
+        """Scan once; return what there was to do. `asked`, by a person: what was no picture before is read
+        again, and most pictures may be gone.
 
         Raises LibraryAway; Conflict when the collection is not of this library, or is not served; StoreError,
         NotReady.
@@ -82,7 +83,9 @@ class Scanner:
         self.listing_s = time.monotonic() - began
         is_first, known = self.known is None, await self._known_files()
         now_ns = int(self._now().timestamp() * NS)
-        plan = await asyncio.to_thread(plan_scan, known.by_path, listing, now_ns, retries=retries)
+        plan = await asyncio.to_thread(plan_scan, known.by_path, listing, now_ns, retries=asked)
+        if not asked:
+            await asyncio.to_thread(check_lost, self._name, known.by_path, listing, plan)
         problems = {named(path): reason for path, reason in plan.problems.items()}
         self.progress = Progress(plan.n_to_read) if plan.n_to_read else None
         try:

@@ -59,7 +59,7 @@ class _Watch:
         self._last: Library | None = None
 
     def ask(self) -> None:
-        """Scan now, and read again what was no picture."""
+        """Scan now, read again what was no picture, and accept that most pictures are gone."""
         self._asked.set()
 
     def status(self) -> Library:
@@ -87,17 +87,17 @@ class _Watch:
 
     async def run(self) -> None:
         """Scan until the task is cancelled."""
-        retries = False
+        asked = False
         while True:
-            await self._look(retries=retries)
-            if retries:
+            await self._look(asked=asked)
+            if asked:
                 self._asked.clear()
             pause_s = max(LOOK_EVERY_S, self._scanner.listing_s * (1 / LOOK_SHARE - 1))
-            retries = await self._pause(pause_s)
+            asked = await self._pause(pause_s)
 
-    async def _look(self, *, retries: bool) -> None:
+    async def _look(self, *, asked: bool) -> None:
         try:
-            plan = await self._scanner.run(retries=retries)
+            plan = await self._scanner.run(asked=asked)
         except DiptychError as error:
             self._wait(str(error))
         except Exception:
@@ -157,7 +157,9 @@ class Libraries:
         return [watch.status() for watch in self._watches.values()]
 
     def scan(self, name: str) -> Library:
-        """Scan a library as soon as possible, and read again what was no picture. Raises NotFound."""
+        """Scan a library as soon as possible, read again what was no picture, and accept that most pictures
+        are gone. Raises NotFound.
+        """
         watch = self._watches.get(name)
         if watch is None:
             raise library_not_found(name)
