@@ -20,7 +20,7 @@ from diptych.core.jobs.ports import JobStore
 from diptych.core.labels.ports import LabelRows
 from diptych.core.libraries.ports import LibraryRows
 from diptych.core.rollout.ports import RolloutStore
-from diptych.core.types import NewRow, PutResult, VersionRef
+from diptych.core.types import Keep, NewRow, PutResult, VersionRef
 
 REF = VersionRef("tiny", 1, "0" * 64)
 DIM = 4
@@ -36,9 +36,9 @@ class Ports:
     rollouts: RolloutStore
     libraries: LibraryRows
 
-    async def created(self, name: str = "c", identity: str = "i") -> int:
+    async def created(self, name: str = "c", identity: str = "i", keep: Keep = "original") -> int:
         """Create a collection; return its number."""
-        return (await self.records.catalogue.create(name, "original", identity, REF)).number
+        return (await self.records.catalogue.create(name, keep, identity, REF)).number
 
     async def put(self, c: int, *rows: NewRow, identity: str = "i", replace: bool = False) -> list[PutResult]:
         """Store rows; return their results."""

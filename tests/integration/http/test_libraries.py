@@ -158,6 +158,17 @@ def test_deleted_picture_stays_on_the_disk_and_does_not_come_back(folder: Folder
     assert (folder.root / "moved.png").read_bytes() == picture("red")
 
 
+def test_deleted_picture_that_was_sent_does_not_come_back_from_the_folder(folder: Folder) -> None:
+    folder.write("red.png", picture("red"))
+    assert add_images(folder.client, f"{COLLECTION}/images", picture("red")).is_success
+    folder.scanned()
+    (id,) = folder.hits()
+    assert folder.client.delete(f"{COLLECTION}/images/{id}").status_code == 204
+    folder.write("copy.png", picture("red"))
+    folder.scanned()
+    assert folder.hits() == set()
+
+
 def test_folder_that_is_away_changes_nothing_and_originals_wait_for_it(folder: Folder) -> None:
     folder.write("red.png", picture("red"))
     folder.scanned()

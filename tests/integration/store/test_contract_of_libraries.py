@@ -67,16 +67,20 @@ def test_images_are_found_by_the_sha256_that_they_refer_to(run: Run) -> None:
 
 def test_deletion_by_a_person_is_remembered_and_that_of_the_scan_is_not(run: Run) -> None:
     async def story(ports: Ports) -> None:
-        c = await ports.created()
-        await ports.put(c, of_library("a"), of_library("b"), row("kept"))
+        c, other = await ports.created(keep="reference"), await ports.created("other")
+        await ports.put(c, of_library("a"), of_library("b"), row("sent"))
+        await ports.put(other, row("sent"))
         await ports.libraries.record(c, [file(b"a", "a"), file(b"b", "b")])
-        keys = await ports.records.rows.keys(c, ["a", "kept"])
+        keys = await ports.records.rows.keys(c, ["a", "sent"])
         await ports.records.writer.delete(c, keys)
+        await ports.records.writer.delete(other, await ports.records.rows.keys(other, ["sent"]))
         await ports.libraries.mark_missing(c, [b"b"], SINCE)
         removed = await ports.libraries.tidy(c, LATER)
         assert removed.released == (sha("b"),)
         assert await ports.records.rows.count(c) == 0
-        assert await ports.libraries.deleted(c, {sha("a"), sha("b"), sha("kept")}) == {sha("a")}
+        sha256s = {sha("a"), sha("b"), sha("sent")}
+        assert await ports.libraries.deleted(c, sha256s) == sha256s - {sha("b")}
+        assert await ports.libraries.deleted(other, sha256s) == set()
         assert await paths(ports, c) == [b"a"]
 
     run(story)

@@ -142,11 +142,14 @@ def _unchanged(db: Connection, c: int, keys: Sequence[int], as_of: int) -> list[
 
 
 def _note_deleted(db: Connection, c: int, keys: Sequence[int]) -> None:
-    """Remember which images of a library a person has deleted: no scan adds them again."""
+    """Remember which images of the collection of a library a person has deleted, sent ones included: no scan
+    adds them again.
+    """
     db.execute(
         "INSERT INTO library_deleted (collection, sha256) SELECT DISTINCT collection, sha256 FROM images"
-        f" WHERE key {ONE_OF} AND +collection = ? AND kept = {REFERENCED} ON CONFLICT DO NOTHING",
-        (Many(keys), c),
+        f" WHERE key {ONE_OF} AND +collection = ? AND EXISTS"
+        " (SELECT 1 FROM collections WHERE number = ? AND keep = 'reference') ON CONFLICT DO NOTHING",
+        (Many(keys), c, c),
     )
 
 
