@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.files.library_folder import MAX_DEPTH, FolderOfLibrary
+from diptych.adapters.files.library_folder import MAX_DEPTH, MAX_IGNORE_BYTES, FolderOfLibrary
 from diptych.core.libraries.ports import Content, Listing, Unreadable
 from diptych.errors import LibraryAway
 from support.other_user import as_nobody_in_particular
@@ -63,6 +63,21 @@ def test_patterns_of_the_ignore_file_leave_out_names_and_paths(root: Path) -> No
         (root / path).parent.mkdir(exist_ok=True, parents=True)
         (root / path).write_bytes(b"1")
     assert sorted(listed(root).files) == [b"2024/c.jpg", b"raw/d.jpg"]
+
+
+def test_ignore_file_that_cannot_be_read_makes_the_library_wait(root: Path) -> None:
+    ignore = root / ".diptychignore"
+    ignore.write_bytes(b"#" * MAX_IGNORE_BYTES)
+    with pytest.raises(LibraryAway, match="cannot be read: has 65536 bytes, limit is 1000"):
+        asyncio.run(folder_of(root).listing())
+    assert asyncio.run(folder_of(root, 10**6).listing()).files == {}
+    ignore.write_bytes(b"#" * (MAX_IGNORE_BYTES + 1))
+    with pytest.raises(LibraryAway, match="cannot be read: has 65537 bytes, limit is 65536"):
+        asyncio.run(folder_of(root, 10**6).listing())
+    ignore.unlink()
+    ignore.symlink_to(root.parent / "outside" / "secret.jpg")
+    with pytest.raises(LibraryAway, match="cannot be read: is no regular file"):
+        listed(root)
 
 
 def test_a_file_is_read_with_what_shows_its_state(root: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from diptych.bundle.image.formats import IMAGE_SUFFIXES
@@ -97,13 +97,22 @@ class FolderOfLibrary:
         return Content(b"".join(parts), Stamp(after.st_size, after.st_mtime_ns, device))
 
     def _ignored(self, root: int) -> list[str]:
-        """The patterns of the file in the root that names what to leave out."""
-        with suppress(OSError):
+        """The patterns of the file in the root that names what to leave out. Raises LibraryAway."""
+        try:
             found = self._content(root, IGNORE_FILE.encode())
-            if isinstance(found, Content):
-                lines = found.payload[:MAX_IGNORE_BYTES].decode(errors="surrogateescape").splitlines()
-                return [line.strip().rstrip("/") for line in lines if line.strip() and line[0] != "#"]
-        return []
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            found = Unreadable(_reason(error))
+        if isinstance(found, Content) and len(found.payload) > MAX_IGNORE_BYTES:
+            found = Unreadable(f"has {len(found.payload)} bytes, limit is {MAX_IGNORE_BYTES}")
+        if isinstance(found, Unreadable):
+            raise LibraryAway(
+                f"{IGNORE_FILE} of library {self._name!r} cannot be read: {found.reason}. Nothing is changed "
+                "until it is a readable file, or is removed: what it leaves out is unknown"
+            )
+        lines = found.payload.decode(errors="surrogateescape").splitlines()
+        return [line.strip().rstrip("/") for line in lines if line.strip() and line[0] != "#"]
 
     @contextmanager
     def _opened_root(self) -> Iterator[int]:
