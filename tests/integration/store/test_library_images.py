@@ -20,6 +20,7 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 
 Story = Callable[[Opened, Scanner], Coroutine[Any, Any, None]]
 WITHIN_S = 30
+MAX_BYTES = 10**6
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def run(root: Path, tmp_path: Path) -> Callable[[Story], None]:
     """Run a story over a library that was scanned; two versions are there."""
     for seed in range(2):
         write_tiny_bundle(tmp_path / "model_repo", seed=seed)
-    folder = FolderOfLibrary("photos", root, 10**6)
+    folder = FolderOfLibrary("photos", root, MAX_BYTES)
 
     def run_story(story: Story) -> None:
         async def whole(opened: Opened) -> None:
@@ -68,6 +69,18 @@ async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(WITHIN_S):
         while not is_so():  # noqa: ASYNC110 - has no event
             await asyncio.sleep(0.001)
+
+
+def test_file_over_the_limit_is_named_and_changes_nothing(run: Callable[[Story], None], root: Path) -> None:
+    async def story(opened: Opened, scanner: Scanner) -> None:
+        (root / "large.png").write_bytes(bytes(MAX_BYTES + 1))
+        os.utime(root / "large.png", (1e9, 1e9))
+        assert (await scanner.run()).is_empty
+        assert scanner.problems == {"large.png": f"has {MAX_BYTES + 1} bytes, limit is {MAX_BYTES}"}
+        (root / "red.png").unlink()
+        assert (await scanner.run()).gone == [b"red.png"]
+
+    run(story)
 
 
 def test_rollout_embeds_pictures_from_their_place(run: Callable[[Story], None]) -> None:

@@ -17,7 +17,8 @@ class Plan:
     """`new` and `changed` files are to be read, `sizes` are their bytes. Those `on_other_disk` are the same
     on a file system of another number; `gone` are not there any more.
 
-    `problems`: what is left alone, and why. `n_unsettled`: files that may still be being written.
+    `problems`: what is left alone, and why; the scan adds files that it could not read. `n_unsettled`: files
+    that may still be being written.
     """
 
     new: list[Path]
@@ -37,6 +38,13 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether nothing is to be done."""
         return not (self.new or self.changed or self.on_other_disk or self.gone)
+
+    def without_problems(self) -> "Plan":
+        """This plan, but for files that could not be read."""
+        new, changed = (
+            [path for path in paths if path not in self.problems] for paths in (self.new, self.changed)
+        )
+        return replace(self, new=new, changed=changed)
 
 
 def plan_scan(

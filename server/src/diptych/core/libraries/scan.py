@@ -72,7 +72,7 @@ class Scanner:
         self.problems: dict[str, str] = {}  # by path: why files are left alone, or are no pictures
 
     async def run(self, *, asked: bool = False) -> Plan:
-        """Scan once; return what there was to do. `asked`, by a person: what was no picture before is read
+        """Scan once; return what was done. `asked`, by a person: what was no picture before is read
         again, and most pictures may be gone.
 
         Raises LibraryAway; Conflict when the collection is not of this library, or is not served; StoreError,
@@ -86,22 +86,21 @@ class Scanner:
         plan = await asyncio.to_thread(plan_scan, known.by_path, listing, now_ns, retries=asked)
         if not asked:
             await asyncio.to_thread(check_lost, self._name, known.by_path, listing, plan)
-        problems = {named(path): reason for path, reason in plan.problems.items()}
         self.progress = Progress(plan.n_to_read) if plan.n_to_read else None
         try:
-            await self._change(known, plan, problems)
-            before = _text(self._now() - GRACE)
-            if is_first or not plan.is_empty or known.has_missing(before):
+            await self._change(known, plan)
+            done, before = plan.without_problems(), _text(self._now() - GRACE)
+            if is_first or not done.is_empty or known.has_missing(before):
                 await self._tidy(known, before)
         except BaseException:
             self.known = None  # the store may know more
             raise
         finally:
             self.progress = None
-        self.problems = problems | {
+        self.problems = {named(path): reason for path, reason in plan.problems.items()} | {
             named(one.path): one.problem for one in known.by_path.values() if one.problem
         }
-        return plan
+        return done
 
     async def _known_files(self) -> KnownFiles:
         collection = self._collections[self._name]
@@ -115,27 +114,27 @@ class Scanner:
             self.known = KnownFiles(c, await self._rows.files(c), self._rows)
         return self.known
 
-    async def _change(self, known: KnownFiles, plan: Plan, problems: dict[str, str]) -> None:
+    async def _change(self, known: KnownFiles, plan: Plan) -> None:
         for some in _chunks(plan.on_other_disk):
             await known.record(some)
-        await self._add_new(known, plan, problems)
+        await self._add_new(known, plan)
         # A picture may have moved from one changed file to another: first all whose content is known.
         rest = list[Path]()
-        async for files in self._read(plan, sorted(plan.changed), problems):
+        async for files in self._read(plan, sorted(plan.changed)):
             rest += await self._additions.record_known(known, files)
         if self.progress is not None:
             self.progress.n_to_read += len(rest)  # they are read twice
         gone = Counter(known.by_path[path].sha256 for path in plan.gone)
-        async for files in self._read(plan, rest, problems):
+        async for files in self._read(plan, rest):
             for one in files:
                 await self._additions.change(known, one, gone)
         await self._forget(known, plan.gone)
 
-    async def _add_new(self, known: KnownFiles, plan: Plan, problems: dict[str, str]) -> None:
+    async def _add_new(self, known: KnownFiles, plan: Plan) -> None:
         """Add new files, two batches at once: one is decoded while the other one is encoded."""
         adding: asyncio.Task[None] | None = None
         try:
-            async for files in self._read(plan, sorted(plan.new), problems):
+            async for files in self._read(plan, sorted(plan.new)):
                 before, adding = adding, asyncio.create_task(self._additions.add(known, files))
                 if before is not None:
                     await before
@@ -146,12 +145,10 @@ class Scanner:
                 adding.cancel()  # it has ended, unless this failed or is cancelled
                 await asyncio.gather(adding, return_exceptions=True)
 
-    async def _read(
-        self, plan: Plan, paths: Sequence[Path], problems: dict[str, str]
-    ) -> AsyncIterator[list[ReadFile]]:
+    async def _read(self, plan: Plan, paths: Sequence[Path]) -> AsyncIterator[list[ReadFile]]:
         """Read files, and note which ones cannot be read now."""
         async for batch in read_all(self._folder, paths, [plan.sizes[path] for path in paths]):
-            problems |= {named(path): reason for path, reason in batch.unread.items()}
+            plan.problems.update(batch.unread)
             yield batch.files
             if self.progress is not None:
                 self.progress.n_read += batch.n_files
