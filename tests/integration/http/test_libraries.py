@@ -338,7 +338,7 @@ def test_library_of_the_name_of_another_collection_waits(root: Path, tmp_path: P
         while not (found := folder.library())["reason"]:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert found["reason"].startswith("collection 'default' is of no library: rename it")
+        assert found["reason"].startswith("collection 'default' is of no library: give the library another")
         assert client.get("/collections/default").json()["n_images"] == 0
 
 
@@ -361,6 +361,10 @@ def test_library_that_is_not_named_any_more_can_be_searched_and_dropped(root: Pa
         answer = client.get(image["links"]["original"])
         assert answer.status_code == 503
         assert "start the server with --library photos=FOLDER" in answer.json()["detail"]
+        (gone,) = [one for path, one in folder.images().items() if path == "gone.png"]
+        answer = client.get(gone["links"]["original"])
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:diptych:error:not-found")
+        assert "is missing from library 'photos'" in answer.json()["detail"]
         assert client.delete(COLLECTION).status_code == 204
     assert (root / "red.png").read_bytes() == picture("red")
     with running_app(tmp_path, libraries=(f"photos={root}",)) as client:

@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from diptych.cli.arguments import add_server_arguments
-from diptych.cli.output.console import Align, err, out, out_json, out_table
+from diptych.cli.output.console import Align, cell, err, out, out_json, out_table
 from diptych.cli.remote import run_with_client
 from diptych_client import Client, Library
 
@@ -29,9 +29,9 @@ def add_parser(subparsers: Any) -> None:
     scan = verbs.add_parser(
         "scan",
         help="look for changes now, and wait for the end",
-        description="Look for changes in a library now, read again what was no picture, and wait for the "
-        "end. Changes are noticed without it, after some seconds. Exit code 1 when the library cannot be "
-        "scanned.",
+        description="Look for changes in a library now, read again what was no picture, accept that most "
+        "pictures are gone, and wait for the end. Changes are noticed without it, after some seconds. Exit "
+        "code 1 when the library cannot be scanned.",
     )
     scan.add_argument("name", metavar="NAME", help="the library")
     for verb, action in ((listing, _list), (scan, _scan)):
@@ -49,8 +49,8 @@ def _list(args: argparse.Namespace, client: Client) -> int:
     if args.json:
         out_json([asdict(library) for library in found])
         return 0
-    header = ["name", "state", "files", "missing", "failed", "scanned"]
-    align: list[Align] = ["left", "left", "right", "right", "right", "left"]
+    header = ["name", "state", "read", "files", "missing", "problems", "scanned"]
+    align: list[Align] = ["left", "left", "right", "right", "right", "right", "left"]
     out_table(header, [_row(library) for library in found], align)
     for library in found:
         if library.reason:
@@ -59,8 +59,9 @@ def _list(args: argparse.Namespace, client: Client) -> int:
 
 
 def _row(library: Library) -> list[str]:
-    counts = map(str, (library.n_files, library.n_missing, library.n_failed))
-    return [library.name, library.state, *counts, library.scanned_at or "never"]
+    read = f"{library.n_read}/{library.n_to_read}" if library.n_to_read else ""
+    counts = map(str, (library.n_files, library.n_missing, library.n_problems))
+    return [library.name, library.state, read, *counts, library.scanned_at or "never"]
 
 
 def _scan(args: argparse.Namespace, client: Client) -> int:
@@ -81,7 +82,7 @@ def _scan(args: argparse.Namespace, client: Client) -> int:
 
 def _report(library: Library) -> None:
     for one in library.problems:
-        err(f"{one.path}: {one.reason}")
+        err(f"{cell(one.path)}: {one.reason}")
     if library.n_problems > len(library.problems):
         err(f"and {library.n_problems - len(library.problems)} more")
     counts = f"{library.n_files} files, {library.n_missing} missing, {library.n_failed} failed"

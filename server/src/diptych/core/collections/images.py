@@ -11,6 +11,7 @@ from diptych.core.collections.metadata.checks import check_metadata
 from diptych.core.collections.metadata.facets import FieldSummary, Months
 from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.metadata.ordering import OrderBy, cursor_of, place_at
+from diptych.core.collections.metadata.reserved import is_missing
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.stored.duplicates import (
@@ -271,8 +272,14 @@ class CollectionImages:
                 return record, await read(record.sha256)
             except CorruptStore:
                 before, record = record, await self._kept_image(collection, id)
-                if record == before:
-                    raise
+                if record != before:
+                    continue
+                if is_missing(record.metadata):
+                    raise NotFound(
+                        f"the file of image {id!r} is missing from library {collection.name!r}: the image is "
+                        "found again once a scan finds its file"
+                    ) from None
+                raise
 
     async def _kept_image(self, collection: Collection, id: str) -> ImageRecord:
         record = await self._record(collection, id)

@@ -106,7 +106,8 @@ class Scanner:
         collection = self._collections[self._name]
         if collection.keep != "reference":
             raise Conflict(
-                f"collection {self._name!r} is of no library: rename it, or give the library another name"
+                f"collection {self._name!r} is of no library: give the library another name, or start the "
+                f"server without --library {self._name}=FOLDER and rename or drop the collection"
             )
         collection.require_served()
         c = collection.number
