@@ -136,9 +136,10 @@ def test_server_alone_moves_to_another_version_and_others_start_with_it(
         one.add("pets", ("a", picture("red")))
         assert one.client.post(f"/models/{TINY}/versions/1/activate").status_code == 202
         wait_until(lambda: one.active_version() == 1)
-        with common.replica("other") as other:
+        with common.replica("other", "--version", "2") as other:
             assert other.active_version() == 1
             assert other.find("pets") == one.find("pets") == ["a"]
+            assert any("--version 2 is not followed" in line["message"] for line in other.server.log())
 
 
 def test_outage_of_one_server_hinders_no_other(common: Common, two: list[Replica], pets: str) -> None:

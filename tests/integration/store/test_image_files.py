@@ -18,7 +18,7 @@ from diptych.adapters.files.unused_files import SWEPT_PREFIX
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.tuning.execution_layout import Plan
-from diptych.errors import StoreError
+from diptych.errors import StoreError, StoreUnavailable
 from integration.backup_parts import back_up
 from integration.backup_parts import restored as restore
 from integration.data_folders import add, put
@@ -185,3 +185,12 @@ def test_sweep_of_shared_files_that_was_killed_is_undone(tmp_path: Path) -> None
         assert not leftover.exists()
 
     asyncio.run(story())
+
+
+def test_missing_folder_of_common_originals_is_named_by_its_setting(tmp_path: Path) -> None:
+    files = ImageFiles(tmp_path, shared=True)
+    (tmp_path / "images").rename(tmp_path / "away")
+    with pytest.raises(
+        StoreUnavailable, match="the folder images of the folder that DIPTYCH_ORIGINALS names is not there"
+    ):
+        asyncio.run(files.require_available())

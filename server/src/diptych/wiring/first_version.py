@@ -51,6 +51,8 @@ def load_first_version(
             active,
             settings.precision,
         )
+    if settings.originals is not None:
+        _warn_of_not_followed(settings, active)
     try:
         return loader.load(active)
     except (CorruptBundle, InvalidManifest, NotFound) as error:
@@ -64,6 +66,21 @@ def load_first_version(
     except (BundleError, EncoderFailed) as error:
         return _load_in_another_precision(settings, active, loader, error)
     return _load_instead(served, settings, repository, support, loader)
+
+
+def _warn_of_not_followed(settings: Settings, active: Target) -> None:
+    """Name the settings that a server does not follow, as all servers of its database serve one version."""
+    named = (
+        ("--version", settings.version, (None, active.ref.version)),
+        ("--precision", settings.precision, (AUTO, active.precision)),
+    )
+    if unfollowed := [f"{flag} {value}" for flag, value, fitting in named if value not in fitting]:
+        LOG.warning(
+            "the database records %s, which all of its servers serve: %s is not followed while there are "
+            "others; stop them, and activate on the one that is left what all are to serve",
+            active.exact,
+            " and ".join(unfollowed),
+        )
 
 
 def _load_in_another_precision(

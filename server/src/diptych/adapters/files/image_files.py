@@ -64,7 +64,11 @@ class ImageFiles:
                 fsync_folder(self._images)  # a killed process may have made folders without fsync
             # The folders whose names are on the disk.
             self._durable_folders = {path for path in self._images.iterdir() if path.is_dir()}
-            self._opened = OpenedFolder(self._images, lambda: self._durable_folders)
+            self._opened = OpenedFolder(
+                self._images,
+                lambda: self._durable_folders,
+                "the folder that DIPTYCH_ORIGINALS names" if shared else "the data folder",
+            )
         if quota.is_set:
             self._files.count(self._paths())
 

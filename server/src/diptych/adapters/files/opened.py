@@ -82,9 +82,14 @@ class OpenedFolder(_Opened):
     folders that it had.
     """
 
-    def __init__(self, folder: Path, subfolders: Callable[[], Collection[Path]]) -> None:
-        """`subfolders` returns the folders that it is known to contain, which are never removed. Blocking."""
+    def __init__(
+        self, folder: Path, subfolders: Callable[[], Collection[Path]], of: str = "the data folder"
+    ) -> None:
+        """`subfolders` returns the folders that it is known to contain, which are never removed. `of` names
+        the folder that it is in. Blocking.
+        """
         self._folder = folder
+        self._of = of
         self._subfolders = subfolders
         self._inode = _inode(folder)
 
@@ -93,7 +98,7 @@ class OpenedFolder(_Opened):
         return f"the folder {self._folder.name} is"
 
     def _trouble(self) -> str:
-        name = f"the folder {self._folder.name} of the data folder"
+        name = f"the folder {self._folder.name} of {self._of}"
         try:
             inode = _inode(self._folder)
         except OSError as error:
