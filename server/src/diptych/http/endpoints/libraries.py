@@ -104,8 +104,8 @@ async def list_libraries(request: Request, services: ReadyServices, _: NoQuery) 
 )
 @needs("write", collections="chosen", action="scan library")
 async def scan_library(request: Request, services: ReadyServices, library: str, _: NoQuery) -> Response:
-    """Look for changes now, and read again what was no picture before. Its state is "scanning" until the
-    end.
+    """Look for changes now, read again what was no picture before, and accept that most pictures are gone.
+    Its state is "scanning" until the end.
     """
     if not caller_of(request).sees(library):
         raise library_not_found(library)
