@@ -237,6 +237,7 @@ class Library(RuleBasedStateMachine):
             assert self.root.resolve() != self.home or not self._contents()
             assert self._records() == before
             return
+        self.home = self.root.resolve()  # a copy of the files on another disk is taken for the library
         self._check()
 
     @invariant()
