@@ -136,11 +136,11 @@ def background(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and deviation of the cosines (..., M) of queries to a bank: two of (...).
 
-    They are those of the whole bank, or higher, if the cohort says so: the pictures between its two shares of
-    the bank, nearest first. Were the cosines normally distributed, those of the cohort would give mean and
-    deviation of the bank. For a text that asks for photographs, they lie higher and spread more: all
-    photographs would stand out from a bank of drawings, and here must stand out from photographs. This is
-    adaptive score normalisation (Matějka et al. 2017), for the queries that need it.
+    The cohort is the pictures of the bank between its two shares, nearest to the query first. If the cosines
+    were normally distributed, mean and deviation of the cohort would give those of the bank. For a text that
+    asks for photographs, the cohort has higher cosines that spread more, and the higher values are returned:
+    a photograph must stand out from photographs, not from a bank that is mostly drawings. This is adaptive
+    score normalisation (Matějka et al. 2017), for the queries that need it.
     """
     m = cosines.shape[-1]
     first, last = (round(share * m) for share in cohort)
