@@ -37,12 +37,13 @@ def evaluation(
     shipped: Mapping[float, int],
     n_own_pairs: int = 400,
     photographs: Mapping[float, int] | None = None,
+    own_captions: Sequence[int] | None = None,
 ) -> Evaluation:
     """Mixes by alpha.
 
     `own`: the number of right ones of 100 own pictures, or the hits. `shipped`: the percentage of right ones
     of 1,000 shipped drawings. `photographs`: how many are right of 198 crops of 9 photographs, by default
-    all.
+    all. `own_captions`: a number for each own picture, by default all different.
     """
     crops = [index % 9 for index in range(198)]
     mixes = []
@@ -54,8 +55,8 @@ def evaluation(
         mixes.append(
             MixResult(
                 alpha=alpha,
-                own=None if hits is None else set_result(hits),
-                own_among_all=None if hits is None else set_result(hits),
+                own=None if hits is None else set_result(hits, own_captions),
+                own_among_all=None if hits is None else set_result(hits, own_captions),
                 shipped=set_result([*drawings.hits(), *shot.hits()]),
                 parts={"drawings": drawings, "photographs": shot},
             )

@@ -44,11 +44,13 @@ def test_advice_follows_from_what_was_measured():
     lossy = evaluation({0: None, 0.5: None}, {0: 80, 0.5: 60})
     useless = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 60})
     unclear = evaluation({0: 20, 0.5: 22}, {0: 80, 0.5: 80})
+    few = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 80}, own_captions=[n // 20 for n in range(100)])
     good = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 80})
 
     assert found_in(lossy) == ["may lose 22", "pictures that lost"]
     assert found_in(useless) == ["keep that", "pictures that lost"]
     assert found_in(unclear) == ["No clear gain", "pictures that lost"]
+    assert found_in(few) == ["gained 40.0 points, but 5 captions are too few", "pictures that lost"]
     assert found_in(good) == ["pictures that lost"]
 
 
@@ -72,7 +74,10 @@ def test_figures_of_folds_say_that_the_published_model_has_learned_from_the_pict
 
 def found_in(measured) -> list[str]:
     """The known phrases of the advice, each in its own step."""
-    phrases = ("may lose 22", "keep that", "No clear gain", "pictures that lost")
+    phrases = (
+        *("may lose 22", "keep that", "No clear gain", "gained 40.0 points, but 5 captions are too few"),
+        "pictures that lost",
+    )
     steps = advice(measured, choose_alpha(measured))
     return [phrase for step in steps for phrase in phrases if phrase in step]
 

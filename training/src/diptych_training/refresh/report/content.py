@@ -17,6 +17,7 @@ ALPHA_NOTE = (
     "Alpha is the share of the new weights in the mix (WiSE-FT): 0 is the old model, 1 the newly trained one."
 )
 MAX_NAMES = 40  # pictures that are named
+LARGE_GAIN = 0.05  # a measured gain that few captions, not the training, leave uncertain
 IN_FOLDS = (
     "Measured on pictures that the judging models had not seen; the published model has also learned from "
     "these."
@@ -206,8 +207,18 @@ def advice(evaluation: Evaluation, choice: Choice) -> list[str]:
             "captions, add pairs of what it does not know yet, or train longer."
         )
     elif own is not None and own.verdict != "better":
-        steps.append("No clear gain on your pairs: check the captions, add pairs, or train longer.")
+        steps.append(_unclear(own))
     steps.append(
         "Look at the searches and pictures that lost: where one matters to you, add pairs that show it."
     )
     return steps
+
+
+def _unclear(own: Difference) -> str:
+    """What to do about a change that chance may explain, be it too small or measured on too few captions."""
+    if own.change < LARGE_GAIN:
+        return "No clear gain on your pairs: check the captions, add pairs, or train longer."
+    return (
+        f"Your pairs gained {100 * own.change:.1f} points, but {own.n_captions:,} captions are too few to be "
+        "sure of it: pairs with further captions make it surer, more pictures of the same captions hardly."
+    )
