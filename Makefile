@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format training try-refresh train data evaluate export import bench bench-store bench-search bench-text bench-rollout bench-training gpu-check soak constraints generated js-client wheels clean
+.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format training try-refresh train data evaluate export import bench bench-store bench-search bench-text bench-rollout bench-replicas bench-training gpu-check soak constraints generated js-client wheels clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -124,6 +124,9 @@ bench-text: $(VENV)/.installed-tests ## measure searches for words in a million 
 
 bench-rollout: $(VENV)/.installed-tests ## measure requests while 100,000 images roll over to another version (half an hour, 1 GB of disk; ROLLOUT=--quick: 3 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.rollout $(ROLLOUT)
+
+bench-replicas: $(VENV)/.installed-tests postgresql ## measure PostgreSQL beside SQLite, and one, two and three servers on one database (15 minutes, 3 GB of disk; REPLICAS=--quick: 2)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.replicas $(REPLICAS)
 
 bench-training: $(VENV)/.installed-tests ## measure training and compare with open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.training $(TRAINING)

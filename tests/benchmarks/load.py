@@ -214,9 +214,11 @@ class Requests:
 
     def __init__(self, messages: Sequence[bytes] | Iterator[bytes], n_items: int = 1) -> None:
         self.n_items = n_items
+        self.n_sent = 0
         self._messages = cycle(messages) if isinstance(messages, Sequence) else messages
 
     def __next__(self) -> bytes:
+        self.n_sent += 1
         return next(self._messages)
 
 
@@ -247,6 +249,18 @@ def window(
 ) -> Window:
     """Warm every connection, measure for so long, let the requests on their way come home."""
     return uvloop.run(_window(server, requests, n_clients, seconds, warm_s))
+
+
+def windows(
+    servers: Sequence[Running], requests: Requests, n_clients: int, seconds: float, warm_s: float = WARM_S
+) -> list[Window]:
+    """A window of each server at the same time, with the same number of clients each."""
+
+    async def all_of_them() -> list[Window]:
+        asked = (_window(server, requests, n_clients, seconds, warm_s) for server in servers)
+        return await asyncio.gather(*asked)
+
+    return uvloop.run(all_of_them())
 
 
 @dataclass

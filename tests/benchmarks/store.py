@@ -112,7 +112,7 @@ def adding(data_dir: Path, rounds: int, seconds: float) -> dict[tuple[int, int],
         for per_request, n_clients in SHAPES:
             say(f"{per_request} images a request, {n_clients} clients")
             paths = ("/embed", "/collections/original/images", "/collections/none/images")
-            kinds = [Requests(_images(path, per_request, numbers), per_request) for path in paths]
+            kinds = [Requests(new_images(path, per_request, numbers), per_request) for path in paths]
             measures = [partial(window, server, kind, n_clients, seconds) for kind in kinds]
             found[per_request, n_clients] = in_turns(rounds, measures)
     for windows in itertools.chain(*(one for shape in found.values() for one in shape)):
@@ -121,7 +121,7 @@ def adding(data_dir: Path, rounds: int, seconds: float) -> dict[tuple[int, int],
     return found
 
 
-def _images(path: str, per_request: int, numbers: Iterator[int]) -> Iterator[bytes]:
+def new_images(path: str, per_request: int, numbers: Iterator[int]) -> Iterator[bytes]:
     """Photographs that were never sent before, in forms."""
     photos = itertools.cycle(inputs.photos(N_PHOTOS))
     accept = OCTETS if path == "/embed" else "application/json"
@@ -147,7 +147,7 @@ def growing(data_dir: Path, sizes: Sequence[int], seconds: float) -> Iterator[Gr
         found = Growth(n_rows)
         with running(program) as server:
             for start in range(there, n_rows, BATCH):
-                message = _rows(rng, start)
+                message = new_rows(rng, start)
                 began = time.perf_counter()
                 ask_once(server, message)
                 found.rows_per_s.append(BATCH / (time.perf_counter() - began))
@@ -177,7 +177,8 @@ def _asking(server: Running, found: Growth, seconds: float) -> None:
         found.ms[name], found.resident_mb = one.p50_ms, one.resident_mb
 
 
-def _rows(rng: np.random.Generator, start: int) -> bytes:
+def new_rows(rng: np.random.Generator, start: int) -> bytes:
+    """An add of `BATCH` rows with ready-made vectors to the collection `rows`."""
     rows = rng.standard_normal((BATCH, EMBED_DIM)).astype("<f4")
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     numbers, origin = range(start, start + BATCH), (DEFAULT_MODEL, int(default_bundle().name))

@@ -41,6 +41,11 @@ class Cluster:
     def _data(self) -> str:
         return str(self._folder / "data")
 
+    @property
+    def pid(self) -> int:
+        """The process whose children serve the connections."""
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+
     def start(self) -> None:
         """Start the server; return when it answers."""
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
