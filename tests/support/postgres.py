@@ -29,46 +29,65 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "on", "full_page_writes": 
 class Cluster:
     """A server with its data folder and socket."""
 
-    def __init__(self, programs: Path, folder: Path, settings: dict[str, str]) -> None:
-        self._programs, self._folder, self._settings = programs, folder, settings
+    def __init__(
+        self, programs: Path, folder: Path, settings: dict[str, str], *, primary: Path | None = None
+    ) -> None:
+        """`primary`: the folder of the running server whose standby this one is."""
+        self._programs, self.folder, self._settings = programs, folder, settings
         self._numbers = count()
         folder.chmod(0o777)
+        if primary is not None:
+            self._run(
+                "pg_basebackup", "-R", "-c", "fast", "-h", str(primary), "-U", SUPERUSER, "-D", self._data
+            )
+            return
         self._run(
             "initdb", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "-U", SUPERUSER, "-D", self._data
         )
 
     @property
     def _data(self) -> str:
-        return str(self._folder / "data")
+        return str(self.folder / "data")
 
     @property
     def pid(self) -> int:
         """The process whose children serve the connections."""
-        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server was started, and not stopped since."""
+        return (self.folder / "data" / "postmaster.pid").exists()
 
     def start(self) -> None:
         """Start the server; return when it answers."""
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
         self._run(
-            "pg_ctl", "start", "-w", "-D", self._data, "-l", str(self._folder / "log"),
-            "-o", f"-k {self._folder} {options}",
+            "pg_ctl", "start", "-w", "-D", self._data, "-l", str(self.folder / "log"),
+            "-o", f"-k {self.folder} {options}",
         )  # fmt: skip
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; `immediate` is as a crash."""
         self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", self._data)
 
-    def url(self, schema: str | None = None) -> str:
-        """Make a schema of its own, which is as a database, and return its address."""
+    def promote(self) -> None:
+        """Let a standby take over; return when it takes writes."""
+        self._run("pg_ctl", "promote", "-w", "-D", self._data)
+
+    def url(self, schema: str | None = None, *, standby: "Cluster | None" = None) -> str:
+        """Make a schema of its own, which is as a database, and return its address: on this server, or on
+        whichever of the two takes writes.
+        """
         schema = schema or f"t{next(self._numbers)}"
         self.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        return f"postgresql://{SUPERUSER}@/postgres?host={self._folder}&options=-csearch_path%3D{schema}"
+        hosts = f"{self.folder}" if standby is None else f"{self.folder},{standby.folder}"
+        writable = "" if standby is None else "&target_session_attrs=read-write"
+        return f"postgresql://{SUPERUSER}@/postgres?host={hosts}{writable}&options=-csearch_path%3D{schema}"
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement in a connection of its own; return its rows."""
-        with psycopg.connect(
-            f"postgresql://{SUPERUSER}@/postgres?host={self._folder}", autocommit=True
-        ) as db:
+        with psycopg.connect(f"postgresql://{SUPERUSER}@/postgres?host={self.folder}", autocommit=True) as db:
             found = db.execute(statement)
             return found.fetchall() if found.description else []
 
@@ -79,7 +98,7 @@ class Cluster:
         command = [*as_other, str(self._programs / program), *arguments]
         done = subprocess.run(
             command,
-            cwd=self._folder,
+            cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -100,18 +119,20 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def cluster(*, is_durable: bool = False) -> Iterator[Cluster]:
-    """Run a server; skip the test where PostgreSQL is not installed."""
+def cluster(*, is_durable: bool = False, primary: Cluster | None = None) -> Iterator[Cluster]:
+    """Run a server, a standby of another one if that is given; skip the test where PostgreSQL is missing."""
     found = programs()
     if found is None:
         pytest.skip(f"needs the programs of PostgreSQL {OLDEST} or newer, such as Debian's postgresql-17")
     folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
     try:
-        one = Cluster(found, folder, _SETTINGS if is_durable else _SETTINGS | _NOT_DURABLE)
+        settings = _SETTINGS if is_durable else _SETTINGS | _NOT_DURABLE
+        one = Cluster(found, folder, settings, primary=primary and primary.folder)
         one.start()
         try:
             yield one
         finally:
-            one.stop()
+            if one.is_running:
+                one.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

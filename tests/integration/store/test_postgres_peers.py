@@ -252,6 +252,61 @@ def test_writes_that_are_lost_are_noticed_by_who_knew_them(run: Run, url: str) -
     run(story)
 
 
+def test_lost_write_of_another_server_is_noticed_by_one_whose_own_is_the_last_that_is_left(
+    run: Run, url: str
+) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        c = await created(one)
+        await taken(other)
+        with psycopg.connect(url, autocommit=True) as db:
+            (left,) = db.execute("SELECT max(number) FROM writes").fetchone() or ()
+            await add(other, c, "a")
+            await taken(one)
+            db.execute("DELETE FROM writes WHERE number > %s", (left,))
+            db.execute(
+                "UPDATE last_write SET (number, id) = (SELECT number, id FROM writes WHERE number = %s)",
+                (left,),
+            )
+        for refused in (one.peers.lacking(), one.require_writable(), one.writer.put_hashes({})):
+            with pytest.raises(StoreUnavailable, match="has lost writes that were acknowledged"):
+                await refused
+
+    run(story)
+
+
+def test_files_of_indexes_that_may_know_lost_writes_are_removed_at_a_start(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(store=url, data_dir=tmp_path / "data")  # type: ignore[arg-type]
+    index = tmp_path / "data" / "index" / "1_a.ivf"
+
+    def started(*, then: Callable[[PostgresStore], None] = lambda store: None) -> None:
+        with closing(DataLock(tmp_path / "data")) as lock:
+            store = open_store(settings, Quota(), lock)
+            try:
+                then(store)
+            finally:
+                store.close_now()
+
+    def writes_and_notes(store: PostgresStore) -> None:
+        asyncio.run(created(store))
+        index.parent.mkdir()
+        index.write_bytes(b"vectors")
+        store.keep_known_now()
+
+    started(then=writes_and_notes)
+    started()
+    assert index.exists()
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(
+            "UPDATE writes SET id = 'of another history' WHERE number = (SELECT max(number) FROM writes)"
+        )
+        db.execute("UPDATE last_write SET id = 'of another history'")
+    started()
+    assert not index.exists()
+    assert "the database lacks writes that the data folder knows" in caplog.text
+
+
 def test_originals_of_one_server_are_moved_before_several_share_them(url: str, tmp_path: Path) -> None:
     alone, common = tmp_path / "alone", tmp_path / "originals"
     PostgresStore(url, alone).close_now()

@@ -91,7 +91,7 @@ def assemble(
         )
 
     free_space = MachineFreeSpace(settings.data_dir, folder.quota)
-    index_files = index_files_of(settings, folder.quota, free_space)
+    index_files = index_files_of(settings, folder.quota, free_space, folder.store.keep_known_now)
     new_index, rollout_store = new_index_of(settings, index_files), SqlRollouts(folder.store.threads)
     # Nothing is measured during the check of the database, which keeps a processor busy.
     loader = VersionLoader(

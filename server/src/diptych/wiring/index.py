@@ -20,14 +20,17 @@ from diptych.settings import PREFIX, Settings
 LOG = logging.getLogger("diptych.index")
 
 
-def index_files_of(settings: Settings, quota: Quota, free_space: FreeSpace) -> IndexFiles:
-    """Return the folder of the files of indexes."""
+def index_files_of(
+    settings: Settings, quota: Quota, free_space: FreeSpace, note: Callable[[], object]
+) -> IndexFiles:
+    """Return the folder of the files of indexes. `note`: as `IndexFiles`."""
     require_space = partial(free_space.require, memory_bytes=0)
     return IndexFiles(
         settings.data_dir / FOLDER,
         quota,
         lambda n_bytes: require_space(disk_bytes=n_bytes),
         read_only=settings.read_only,
+        note=note,
     )
 
 

@@ -1,5 +1,7 @@
 """Choose where collections are stored: in the data folder, or in PostgreSQL."""
 
+import logging
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,8 @@ from diptych.adapters.backup.data_folder import (
 )
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.database_id import DATABASE_ID, refuse_rows_elsewhere
+from diptych.adapters.files.index_files import FOLDER as INDEX_FOLDER
+from diptych.adapters.files.index_files import index_errors
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import ConfigError
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from diptych.adapters.postgres.store import PostgresStore
 
     Store = SqliteStore | PostgresStore
+
+LOG = logging.getLogger("diptych.store")
 
 
 def open_store(settings: Settings, quota: Quota, lock: DataLock) -> "Store":
@@ -50,10 +56,25 @@ def open_store(settings: Settings, quota: Quota, lock: DataLock) -> "Store":
     )
     try:
         require_images(originals, store.n_originals_now)
+        _remove_stale_indexes(store, settings.data_dir)
     except BaseException:
         store.close_now()
         raise
     return store
+
+
+def _remove_stale_indexes(store: "PostgresStore", data_dir: Path) -> None:
+    """Remove the files of indexes if the database lacks a write that they may know. Raises StoreError."""
+    if not store.lacks_known_now():
+        return
+    LOG.warning(
+        "the database lacks writes that the data folder knows, as a standby that lagged or a dump that was "
+        "restored, or has had many since: the files of indexes are made again"
+    )
+    with index_errors():
+        if (data_dir / INDEX_FOLDER).exists():
+            shutil.rmtree(data_dir / INDEX_FOLDER)
+    store.keep_known_now()
 
 
 def _require_common(originals: Path, data_dir: Path) -> None:

@@ -38,10 +38,19 @@ class IndexFiles:
     """The folder of the files of all indexes. Its bytes count against the quota of the data folder."""
 
     def __init__(
-        self, folder: Path, quota: Quota, require_space: RequireSpace, *, read_only: bool = False
+        self,
+        folder: Path,
+        quota: Quota,
+        require_space: RequireSpace,
+        *,
+        read_only: bool = False,
+        note: Callable[[], object] = lambda: None,
     ) -> None:
-        """`read_only`: files can be read, no other is made, and none is removed."""
+        """`read_only`: files can be read, no other is made, and none is removed. `note` makes durable up to
+        which write the files that appear next may know the database. It raises StoreError.
+        """
         self._folder, self.quota, self._require_space = folder, quota, require_space
+        self._note = note
         self.read_only = read_only
         for path in self._all():
             quota.count_file(path.stat().st_size)
@@ -75,6 +84,7 @@ class IndexFiles:
                 with around("index_write"):
                     write(temporary)
                 sync()
+                self._note()
                 descriptor = os.open(temporary, os.O_RDONLY)
                 try:
                     with around("index_fsync"):

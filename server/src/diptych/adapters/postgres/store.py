@@ -1,19 +1,23 @@
 """The store of collections, images and embeddings in a PostgreSQL database."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.database_id import FolderIds
+from diptych.adapters.files.known_write import keep_known_write, known_write
 from diptych.adapters.postgres.peers import PostgresPeers
 from diptych.adapters.postgres.threads import PostgresThreads
 from diptych.adapters.postgres.vector_rows import PostgresVectorRows
+from diptych.adapters.postgres.writes import has_write
 from diptych.adapters.sqlite.catalogue import SqlCatalogue
 from diptych.adapters.sqlite.libraries import SqlLibraries
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.row_reader import SqlRows
 from diptych.adapters.sqlite.row_writer import SqlRowWriter
 from diptych.adapters.sqlite.word_rows import SqlWords
+from diptych.errors import StoreError
 
 
 class PostgresStore:
@@ -36,7 +40,7 @@ class PostgresStore:
         `originals`: that folder, which other servers of the database share; None: the data folder. Raises
         DataDirLocked naming the holder, StoreUnavailable, StoreError, CorruptStore, ConfigError.
         """
-        self._lock = lock or DataLock(data_dir)
+        self._lock, self._data_dir = lock or DataLock(data_dir), data_dir
         try:
             folder = FolderIds(data_dir, originals or data_dir)
             self._threads = PostgresThreads(url, folder, is_used=is_used, shared=originals is not None)
@@ -62,6 +66,19 @@ class PostgresStore:
         query = "SELECT count(DISTINCT sha256) FROM images WHERE kept = 1"
         return int(self._threads.read_now(lambda db: db.execute(query).fetchone()[0]))
 
+    def keep_known_now(self) -> None:
+        """Note in the data folder up to which write this server knows the database. Blocking."""
+        known = self._threads.known
+        keep_known_write(self._data_dir, known.number, known.id)
+
+    def lacks_known_now(self) -> bool:
+        """Whether the database lacks the write that the data folder notes, or is too far ahead to tell.
+
+        Blocking.
+        """
+        known = known_write(self._data_dir)
+        return known is not None and not self._threads.read_now(lambda db: has_write(db, *known))
+
     async def require_sound(self) -> None:
         """Nothing: PostgreSQL checks its own pages."""
 
@@ -82,5 +99,8 @@ class PostgresStore:
 
     def close_now(self) -> None:
         """As `close`, but blocking."""
+        with suppress(StoreError):
+            if known_write(self._data_dir) is not None:
+                self.keep_known_now()
         self._threads.close()
         self._lock.close()

@@ -148,9 +148,14 @@ class PostgresThreads:
         """
         known = self.known, self._next
         last = writes.last_write(db)
-        if last not in known and known == (self.known, self._next):  # no own write has ended meanwhile
+        is_known = last == self.known or self._follows(last)
+        if not is_known and known == (self.known, self._next):  # no own write has ended meanwhile
             self._require_known(db, last)
         return last
+
+    def _follows(self, last: LastWrite) -> bool:
+        """Whether a write is the own one whose COMMIT has no answer yet, behind all that are known."""
+        return last == self._next and last.number > self.known.number
 
     def _require_writable(self) -> None:
         def work(db: PostgresConnection) -> bool:
@@ -281,7 +286,7 @@ class PostgresThreads:
             try:
                 if is_writer:
                     last = writes.last_write(db)
-                    if last != self._next:  # an own COMMIT, which had no answer
+                    if not self._follows(last):
                         self._require_known(db, last)
                     self._lock(db)
             except BaseException:

@@ -56,6 +56,15 @@ def has_lost(db: PostgresConnection, known: LastWrite, last: LastWrite) -> bool:
     return last.number < known.number or (there is None and last.number < known.number + N_KEPT)
 
 
+def has_write(db: PostgresConnection, number: int, id: str) -> bool:
+    """Whether a write is among the last ones of the database."""
+    query = (
+        "SELECT 1 FROM writes WHERE number = ?1 AND id = ?2"
+        " UNION ALL SELECT 1 FROM last_write WHERE number = ?1 AND id = ?2"
+    )
+    return db.execute(query, (number, id)).fetchone() is not None
+
+
 def note(
     db: PostgresConnection,
     c: int,

@@ -62,6 +62,9 @@ class SqliteStore:
         """The threads, for other stores in the same database."""
         return self._threads
 
+    def keep_known_now(self) -> None:
+        """Nothing: files of the data folder and its database are one."""
+
     async def require_sound(self) -> None:
         """Wait for the check of the database. Raises CorruptStore naming the first fault."""
         await asyncio.to_thread(self.require_sound_now)
