@@ -23,6 +23,6 @@ def test_commands_start_without_a_model_runtime() -> None:
     """The parser imports every command. Only serve and check load onnxruntime and FAISS when they run."""
     code = "import sys, diptych.cli; print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"onnxruntime", "faiss", "psycopg", "pyarrow", "tensorrt", "fastapi"} & set(
+    assert not {"onnxruntime", "faiss", "psycopg", "obstore", "pyarrow", "tensorrt", "fastapi"} & set(
         answer.stdout.split()
     )

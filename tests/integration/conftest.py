@@ -1,5 +1,6 @@
 """Fixtures that tests of this folder share: model repositories, stores, data folders, an image host."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from integration.job_parts import RunJobs, job_stories
 from integration.store_parts import Run, stories
 from support.fixtures import model_repo_fixture
 from support.image_host import ImageHost, image_host, write_certificate
+from support.object_store import ALL_METHODS, Store, store
 from support.postgres import Cluster, cluster
 
 model_repo = model_repo_fixture({})
@@ -62,3 +64,23 @@ def postgres_cluster() -> Iterator[Cluster]:
     """Run a PostgreSQL server for all tests of this process."""
     with cluster() as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Store]:
+    """Run an object store for all tests of this process."""
+    with store() as one:
+        yield one
+
+
+@pytest.fixture
+def object_store(s3: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The object store, without faults before and after the test, and the variables that its clients read."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    s3.requests.clear()
+    yield s3
+    s3.fault = None
+    s3.released.set()
+    s3.released = threading.Event()
+    s3.methods = ALL_METHODS

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,26 +54,39 @@ class Replica:
 
 @dataclass(frozen=True)
 class Common:
-    """What the servers have in common: model repository, database, folder of originals."""
+    """What the servers have in common: model repository, database, originals.
+
+    `bucket`: the address of originals in an object store, which `environment` has the key of.
+    """
 
     model_repo: Path
     url: str
     folder: Path
+    bucket: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def originals(self) -> Path:
         """The folder of the originals."""
         return self.folder / "originals"
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of each server."""
+        self.originals.mkdir(exist_ok=True)
+        return ("--store", self.url, "--originals", self.bucket or f"file://{self.originals}")
+
     @contextmanager
     def replica(
         self, name: str, *more: str, constants: Mapping[str, float] | None = None
     ) -> Iterator[Replica]:
         """Run a server whose data folder has this name, with `more` flags."""
-        self.originals.mkdir(exist_ok=True)
-        flags = ("--store", self.url, "--originals", f"file://{self.originals}", *more)
         with (
-            serve(self.model_repo, TINY, self.folder / name, *flags, constants=constants) as server,
+            serve(
+                *(self.model_repo, TINY, self.folder / name, *self.flags, *more),
+                environment=self.environment,
+                constants=constants,
+            ) as server,
             httpx.Client(base_url=server.url, timeout=30) as client,
         ):
             yield Replica(server, client)

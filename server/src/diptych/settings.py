@@ -35,6 +35,7 @@ from diptych.errors import ConfigError, InvalidValue
 
 PREFIX = "DIPTYCH_"
 AUTO: Final = "auto"  # of a precision or device: chosen at each start
+OBJECT_STORE: Final = "s3://"  # of an address of originals
 Device = Literal["auto", "cpu", "cuda"]
 MIN_KEY_CHARS = 8
 _LIMITS = Limits()
@@ -197,8 +198,8 @@ class Settings(BaseSettings):
     )
     originals: str | None = Field(
         None,
-        description="folder of image files that all servers of a PostgreSQL database share, as "
-        "file:///FOLDER; if unset, they are in the data folder, and one server can use the database",
+        description="where all servers of a PostgreSQL database keep image files, as file:///FOLDER or "
+        "s3://BUCKET/PREFIX; if unset, they are in the data folder, and one server can use the database",
     )
     cache_dir: Path = Field(
         default_factory=default_cache_dir,
@@ -367,10 +368,17 @@ class Settings(BaseSettings):
 
     @field_validator("originals")
     @classmethod
-    def _require_file_url(cls, originals: str | None) -> str | None:
+    def _require_url_of_originals(cls, originals: str | None) -> str | None:
         if originals is None or re.fullmatch(r"file:///[^?#%]+", originals):
             return originals
-        raise ValueError("must be file:///FOLDER, with the path of a folder as it is")
+        if re.fullmatch(
+            rf"{OBJECT_STORE}[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?", originals
+        ):
+            return originals
+        raise ValueError(
+            "must be file:///FOLDER, with the path of a folder as it is, or s3://BUCKET/PREFIX; the key of a "
+            "bucket can come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
 
     @field_validator("image_urls")
     @classmethod
@@ -402,8 +410,13 @@ class Settings(BaseSettings):
         return None if gallery == OFF else gallery
 
     @property
+    def originals_bucket(self) -> str | None:
+        """The address of the object store of `images` and `thumbnails`; None if they are in a folder."""
+        return self.originals if (self.originals or "").startswith(OBJECT_STORE) else None
+
+    @property
     def originals_dir(self) -> Path:
-        """The folder of `images` and `thumbnails`."""
+        """The folder of `images` and `thumbnails`, unless they are in an object store."""
         return self.data_dir if self.originals is None else Path(self.originals.removeprefix("file://"))
 
     @property

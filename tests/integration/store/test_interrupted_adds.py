@@ -135,9 +135,9 @@ def test_images_that_cannot_be_decoded_are_never_written(run: Run, monkeypatch: 
     async def story(opened: Opened) -> None:
         put, written = opened.images.put, list[str]()
 
-        async def remembered(payloads: dict[str, bytes]) -> None:
+        async def remembered(payloads: dict[str, bytes], **options: Any) -> None:
             written.extend(payloads)
-            await put(payloads)
+            await put(payloads, **options)
 
         monkeypatch.setattr(opened.images, "put", remembered)
         await opened.collections.add_many("default", [NewImage(RED), NewImage(RED[:60]), NewImage(b"text")])

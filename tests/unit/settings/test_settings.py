@@ -51,9 +51,22 @@ def test_common_originals_are_a_folder_beside_a_database() -> None:
         read_settings({"originals": "file:///mnt"})
     with pytest.raises(ConfigError, match="libraries needs a server of its own"):
         read_settings(given | {"libraries": "photos=/srv/photos"})
-    for url in ("/mnt", "file://mnt", "s3://bucket", "file:///mnt?x"):
+    for url in ("/mnt", "file://mnt", "file:///mnt?x"):
         with pytest.raises(ConfigError, match="file:///FOLDER"):
             read_settings(given | {"originals": url})
+
+
+def test_originals_in_an_object_store_have_no_key_in_their_address() -> None:
+    given = {"store": "postgresql://db/d"}
+    for url in ("s3://bucket", "s3://my.bucket-1/some/Prefix_2/"):
+        assert read_settings(given | {"originals": url}).originals_bucket == url
+    assert read_settings(given | {"originals": "file:///mnt"}).originals_bucket is None
+    for url in ("s3://KEY:secret@bucket", "s3://b", "s3://bucket/../x", "s3://bucket?endpoint=x", "s3:///x"):
+        with pytest.raises(
+            ConfigError, match="s3://BUCKET/PREFIX; the key of a bucket can come from AWS_"
+        ) as found:
+            read_settings(given | {"originals": url})
+        assert "secret" not in str(found.value)
 
 
 def test_other_hosts_need_a_key_or_insecure() -> None:

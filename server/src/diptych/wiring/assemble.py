@@ -22,6 +22,7 @@ from diptych.adapters.sqlite.rollouts import SqlRollouts
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
+from diptych.core.collections.stored.ports import ImageStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.jobs.runner import MAX_BATCH
 from diptych.core.jobs.service import MAX_WAITING
@@ -44,6 +45,7 @@ from diptych.wiring.version import OnStuck, build_version, health_of
 from diptych.wiring.version_loader import VersionLoader
 
 if TYPE_CHECKING:
+    from diptych.adapters.objects.bucket import Bucket
     from diptych.wiring.store import Store
 
 INSTALLED = (
@@ -54,13 +56,17 @@ INSTALLED = (
 
 @dataclass(frozen=True)
 class OpenedFolder:
-    """The open data folder, and the model repository. `support` says which versions cannot be served."""
+    """The open data folder, and the model repository. `support` says which versions cannot be served.
+
+    `bucket`: the object store of the originals; None if they are in a folder.
+    """
 
     store: "Store"
     quota: Quota
     repository: ModelRepository
     support: MachineSupport
     bundles: ModelBundles
+    bucket: "Bucket | None"
 
 
 def assemble(
@@ -109,9 +115,7 @@ def assemble(
     adapters = Adapters(
         metrics=metrics,
         records=folder.store,
-        images=ImageFiles(
-            settings.originals_dir, quota, read_only=read_only, shared=settings.originals is not None
-        ),
+        images=_images(settings, folder),
         thumbnailer=workers,
         headers=workers,
         new_index=new_index,
@@ -178,6 +182,19 @@ def _core_plan(settings: Settings, limits: Limits) -> CorePlan:
         decode=settings.decode,
         exif=settings.exif,
     )
+
+
+def _images(settings: Settings, folder: OpenedFolder) -> ImageStore:
+    if folder.bucket is None:
+        return ImageFiles(
+            settings.originals_dir,
+            folder.quota,
+            read_only=settings.read_only,
+            shared=settings.originals is not None,
+        )
+    from diptych.adapters.objects.image_objects import ImageObjects  # noqa: PLC0415 - needs obstore
+
+    return ImageObjects(folder.bucket)
 
 
 def _image_workers(settings: Settings, limits: Limits) -> ImageWorkers:

@@ -14,7 +14,7 @@ from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.assemble import OpenedFolder, assemble
 from diptych.wiring.loading.version_choice import check_choice, support_of
-from diptych.wiring.store import open_store
+from diptych.wiring.store import open_bucket, open_store
 from diptych.wiring.version import OnStuck
 
 
@@ -53,7 +53,8 @@ def build(
         refuse_unfinished(settings.data_dir)
         use_one_blas_thread()
         quota = Quota(None if read_only else settings.max_data_bytes)  # counting takes a while
-        store = open_store(settings, quota, lock)
+        bucket = open_bucket(settings)
+        store = open_store(settings, quota, lock, bucket)
     except BaseException:
         lock.close()
         raise
@@ -61,7 +62,7 @@ def build(
         repository, support = ModelRepository(settings.model_repo), support_of(settings)
         kept = KeptBundles(settings.data_dir / FOLDER, quota)
         bundles = ModelBundles(repository, kept, support.why_not_served)
-        folder = OpenedFolder(store, quota, repository, support, bundles)
+        folder = OpenedFolder(store, quota, repository, support, bundles, bucket)
         return assemble(settings, folder, on_stuck=on_stuck, limits=limits)
     except BaseException:
         store.close_now()

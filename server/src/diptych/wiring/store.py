@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,18 +24,32 @@ from diptych.errors import ConfigError
 from diptych.settings import Settings
 
 if TYPE_CHECKING:
+    from diptych.adapters.objects.bucket import Bucket
     from diptych.adapters.postgres.store import PostgresStore
 
     Store = SqliteStore | PostgresStore
 
-LOG = logging.getLogger("diptych.store")
+log = logging.getLogger(__name__)
 
 
-def open_store(settings: Settings, quota: Quota, lock: DataLock) -> "Store":
+def open_bucket(settings: Settings) -> "Bucket | None":
+    """The object store of the originals; None if they are in a folder. Raises ConfigError."""
+    if settings.originals_bucket is None:
+        return None
+    try:
+        import_module("obstore")
+    except ImportError as error:
+        raise ConfigError(_lacks("DIPTYCH_ORIGINALS", "obstore", "s3", error)) from error
+    from diptych.adapters.objects.bucket import Bucket  # noqa: PLC0415 - needs obstore
+
+    return Bucket(settings.originals_bucket)
+
+
+def open_store(settings: Settings, quota: Quota, lock: DataLock, bucket: "Bucket | None" = None) -> "Store":
     """Open the store of a data folder, which owns the folder's lock from then on.
 
-    Refuses a folder that has lost its database or its originals, and a database that another server uses.
-    Raises StoreError, CorruptStore, ConfigError.
+    `bucket`: of the originals, if they are in one. Refuses a folder that has lost its database or its
+    originals, and a database that another server uses. Raises StoreError, CorruptStore, ConfigError.
     """
     if settings.store is None:
         return _open_sqlite(settings, quota, lock)
@@ -44,18 +59,18 @@ def open_store(settings: Settings, quota: Quota, lock: DataLock) -> "Store":
             "an empty folder, and move the collections with `diptych collections export` and `import`"
         )
     postgres_store = _postgres_store()
-    url, originals = settings.store.get_secret_value(), settings.originals_dir
+    originals = bucket or settings.originals_dir
     if settings.originals is not None:
         _require_common(originals, settings.data_dir)
     store = postgres_store(
-        url,
+        settings.store.get_secret_value(),
         settings.data_dir,
         lock,
-        is_used=bool(files_of_rows(originals)),
+        is_used=bool(files_of_rows(originals)) if isinstance(originals, Path) else originals.has_images(),
         originals=None if settings.originals is None else originals,
     )
     try:
-        require_images(originals, store.n_originals_now)
+        _require_images(originals, store.n_originals_now)
         _remove_stale_indexes(store, settings.data_dir)
     except BaseException:
         store.close_now()
@@ -67,7 +82,7 @@ def _remove_stale_indexes(store: "PostgresStore", data_dir: Path) -> None:
     """Remove the files of indexes if the database lacks a write that they may know. Raises StoreError."""
     if not store.lacks_known_now():
         return
-    LOG.warning(
+    log.warning(
         "the database lacks writes that the data folder knows, as a standby that lagged or a dump that was "
         "restored, or has had many since: the files of indexes are made again"
     )
@@ -77,15 +92,38 @@ def _remove_stale_indexes(store: "PostgresStore", data_dir: Path) -> None:
     store.keep_known_now()
 
 
-def _require_common(originals: Path, data_dir: Path) -> None:
+def _require_common(originals: "Path | Bucket", data_dir: Path) -> None:
     """Raise ConfigError unless the folder of the originals is there, and the data folder has none."""
-    if not originals.is_dir():
+    if isinstance(originals, Path) and not originals.is_dir():
         raise ConfigError(f"DIPTYCH_ORIGINALS: there is no folder {originals}: make it, or mount its disk")
     if any(data_dir.glob("images/??/*")):
         raise ConfigError(
             f"data folder {data_dir} has originals of its own: move its images, thumbnails and {DATABASE_ID} "
             f"to {originals}, which DIPTYCH_ORIGINALS names"
         )
+
+
+def _require_images(originals: "Path | Bucket", count: Callable[[], int]) -> None:
+    """Raise CorruptStore if the folder of originals that rows refer to is gone, StoreUnavailable if an object
+    store takes no writes. The log has what is empty.
+    """
+    if isinstance(originals, Path):
+        require_images(originals, count)
+        return
+    originals.now()  # a write
+    if not originals.has_images() and (n_files := count()):
+        log.warning(
+            "the object store %s has no images, and the database knows of originals in it (files: %d)",
+            originals,
+            n_files,
+        )
+
+
+def _lacks(setting: str, package: str, extra: str, error: ImportError) -> str:
+    return (
+        f"{setting} needs {package}, which cannot be used here: pip install -e clients/python "
+        f"-e 'server[{extra}]', in the repository ({error})"
+    )
 
 
 def _open_sqlite(settings: Settings, quota: Quota, lock: DataLock) -> SqliteStore:
@@ -100,10 +138,7 @@ def _postgres_store() -> "type[PostgresStore]":
     try:
         import_module("psycopg")
     except ImportError as error:
-        raise ConfigError(
-            "DIPTYCH_STORE needs psycopg, which cannot be used here: pip install -e clients/python "
-            f"-e 'server[postgres]', in the repository ({error})"
-        ) from error
+        raise ConfigError(_lacks("DIPTYCH_STORE", "psycopg", "postgres", error)) from error
     from diptych.adapters.postgres.store import PostgresStore  # noqa: PLC0415 - needs psycopg
 
     return PostgresStore

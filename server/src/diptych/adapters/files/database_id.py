@@ -1,7 +1,8 @@
 """The id by which a data folder and a database of its own server, such as PostgreSQL, know each other.
 
 A start removes files that its database does not know. So a folder whose rows are elsewhere has a file with an
-id, which the database has too: no other database, and no SQLite file, is taken for its own.
+id, which the database has too: no other database, and no SQLite file, is taken for its own. Originals in an
+object store have it as well.
 """
 
 import os
@@ -9,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
+from typing import Protocol
 
 from diptych.adapters.files.disk_errors import file_errors_translated
 from diptych.adapters.files.private_files import make_new
@@ -18,29 +20,49 @@ from diptych.errors import ConfigError
 DATABASE_ID = "database-id"
 
 
+class ObjectsOfOriginals(Protocol):
+    """An object store of originals, which keeps the id of their database. Raises StoreUnavailable."""
+
+    def read_id(self) -> str | None:
+        """The id; None if there is none yet."""
+        ...
+
+    def write_id(self, id: str) -> None:
+        """Write the id, unless there is one."""
+        ...
+
+
+Originals = Path | ObjectsOfOriginals
+
+
 @dataclass(frozen=True)
 class FolderIds:
-    """Satisfies `adapters.postgres.schema.FolderId`: the id of a data folder, and of the folder of its
-    originals, which several data folders may share.
+    """Satisfies `adapters.postgres.schema.FolderId`: the id of a data folder, and of the folder or object
+    store of its originals, which several data folders may share.
     """
 
     data_dir: Path
-    originals: Path
+    originals: Originals
 
     def known(self) -> str | None:
-        """The id; None if the folder of the originals has none. Raises ConfigError, StoreError."""
-        own, common = _read(self.data_dir), _read(self.originals)
+        """The id; None if the originals have none. Raises ConfigError, StoreError."""
+        place = self.originals
+        own, common = _read(self.data_dir), _read(place) if isinstance(place, Path) else place.read_id()
         if own is not None and own != common:
+            kind = "folder" if isinstance(place, Path) else "object store"
             raise ConfigError(
-                f"data folder {self.data_dir} belongs to another database than the folder {self.originals}: "
+                f"data folder {self.data_dir} belongs to another database than the {kind} {place}: "
                 "take an empty data folder"
             )
         return common
 
     def keep(self, id: str) -> None:
         """Write the id where it is not there yet. Raises StoreError."""
-        for folder in (self.originals, self.data_dir):
-            _write(folder, id)
+        if isinstance(self.originals, Path):
+            _write(self.originals, id)
+        else:
+            self.originals.write_id(id)
+        _write(self.data_dir, id)
 
 
 def _read(folder: Path) -> str | None:

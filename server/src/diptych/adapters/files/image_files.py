@@ -1,7 +1,7 @@
 """Keeps image files and thumbnails under the sha256 of the image."""
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
@@ -80,7 +80,7 @@ class ImageFiles:
         """As `require_available`; also raises StoreReadOnly while the disk of the images takes no writes."""
         await asyncio.get_running_loop().run_in_executor(self._pool, self._require_writable)
 
-    async def put(self, payloads: dict[str, bytes]) -> None:
+    async def put(self, payloads: dict[str, bytes], *, are_used: bool = False) -> None:
         """Store files (sha256 -> bytes); all of them are durable and whole when this returns.
 
         A file that already exists is read, and written again if it is damaged. Its folder is fsynced in any
@@ -108,13 +108,13 @@ class ImageFiles:
         path = self._thumbnail(sha256, size_px)
         await asyncio.get_running_loop().run_in_executor(self._pool, self._files.write, path, thumbnail)
 
-    async def stored(self) -> list[str]:
+    async def stored(self) -> AsyncIterator[Sequence[str]]:
         """The sha256 of all images that have a file or a thumbnail, of shared files those without a use for a
-        while.
+        while, in one page.
 
         Removes leftovers of interrupted writes.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._stored)
+        yield await asyncio.get_running_loop().run_in_executor(self._pool, self._stored)
 
     async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
         """The sizes in bytes of those files that exist. Their content is not checked."""

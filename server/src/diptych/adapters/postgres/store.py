@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from diptych.adapters.files.data_lock import DataLock
-from diptych.adapters.files.database_id import FolderIds
+from diptych.adapters.files.database_id import FolderIds, Originals
 from diptych.adapters.files.known_write import keep_known_write, known_write
 from diptych.adapters.postgres.peers import PostgresPeers
 from diptych.adapters.postgres.threads import PostgresThreads
@@ -33,12 +33,13 @@ class PostgresStore:
         lock: DataLock | None = None,
         *,
         is_used: bool = False,
-        originals: Path | None = None,
+        originals: Originals | None = None,
     ) -> None:
         """Open the store, blocking. `is_used`: the originals' folder has files that a database must know of.
 
-        `originals`: that folder, which other servers of the database share; None: the data folder. Raises
-        DataDirLocked naming the holder, StoreUnavailable, StoreError, CorruptStore, ConfigError.
+        `originals`: that folder, or object store, which other servers of the database share; None: the data
+        folder. Raises DataDirLocked naming the holder, StoreUnavailable, StoreError, CorruptStore,
+        ConfigError.
         """
         self._lock, self._data_dir = lock or DataLock(data_dir), data_dir
         try:

@@ -236,7 +236,10 @@ class CollectionRegistry:
 
     async def _tidy(self) -> None:
         """Finish what a server that was killed has left, and remove files that no row uses."""
-        if n_removed := await self._files.sweep(await self._images.stored()):
+        n_removed = 0
+        async for page in self._images.stored():
+            n_removed += await self._files.sweep(page)
+        if n_removed:
             log.warning("%d image files that no row uses are removed", n_removed)
         for number in await self._records.catalogue.dropped():
             self._background.start(self._clear(number), "removing a dropped collection")

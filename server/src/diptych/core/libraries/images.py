@@ -1,6 +1,6 @@
 """Read originals that stay in libraries from their places."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.collections.stored.ports import ImageStore
@@ -36,9 +36,9 @@ class LibraryImages:
         """As `require_available`; raises StoreReadOnly, too."""
         await self._kept.require_writable()
 
-    async def put(self, payloads: dict[str, bytes]) -> None:
+    async def put(self, payloads: dict[str, bytes], *, are_used: bool = False) -> None:
         """Write files to the data folder."""
-        await self._kept.put(payloads)
+        await self._kept.put(payloads, are_used=are_used)
 
     async def get(self, sha256: str) -> bytes:
         """Read a file. Raises CorruptStore when it is nowhere, LibraryAway while it may be somewhere."""
@@ -60,9 +60,9 @@ class LibraryImages:
         keeps = self._kept.put_thumbnail if await self._kept.sizes([sha256]) else self._previews.put
         await keeps(sha256, size_px, thumbnail)
 
-    async def stored(self) -> list[str]:
+    def stored(self) -> AsyncIterator[Sequence[str]]:
         """The sha256 of all files and thumbnails of the data folder, but for previews of libraries."""
-        return await self._kept.stored()
+        return self._kept.stored()
 
     async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
         """The bytes of those files that are kept, or that images of libraries refer to."""

@@ -91,7 +91,7 @@ class FileReferences:
         write.
         """
         used = await self._records.rows.used_files(list(payloads))
-        await self._put({sha256: payloads[sha256] for sha256 in used})
+        await self._put({sha256: payloads[sha256] for sha256 in used}, are_used=True)
 
     async def ids_without_file(self, records: Iterable[ImageRecord]) -> set[str]:
         """Ids of the records whose file is missing or has another size: adding those images again repairs
@@ -125,12 +125,12 @@ class FileReferences:
         finally:
             self._mark_free(free)
 
-    async def _put(self, payloads: Mapping[str, bytes]) -> None:
+    async def _put(self, payloads: Mapping[str, bytes], *, are_used: bool = False) -> None:
         while not self._busy.isdisjoint(payloads):
             await self._change.wait()
         self._busy.update(payloads)
         try:
-            await self._images.put(dict(payloads))
+            await self._images.put(dict(payloads), are_used=are_used)
         finally:
             self._mark_free(payloads.keys())
 

@@ -68,16 +68,18 @@ class ImageStore(Protocol):
     """Image files by the sha256 of their content. Raises StoreError when the disk fails."""
 
     async def require_available(self) -> None:
-        """Raise StoreUnavailable while the folder of the files is gone, as when its disk is unmounted."""
+        """Raise StoreUnavailable while the files are out of reach, as when their disk is unmounted."""
         ...
 
     async def require_writable(self) -> None:
         """As `require_available`; also raises StoreReadOnly while files cannot be written."""
         ...
 
-    async def put(self, payloads: dict[str, bytes]) -> None:
+    async def put(self, payloads: dict[str, bytes], *, are_used: bool = False) -> None:
         """Write sha256 -> bytes; all are durable and whole when this returns; a damaged file is written
         again.
+
+        `are_used`: rows use these files already, so that nothing removes those that are there.
         """
         ...
 
@@ -93,10 +95,10 @@ class ImageStore(Protocol):
         """Keep a thumbnail; it can be derived again, so it may be lost."""
         ...
 
-    async def stored(self) -> list[str]:
-        """The sha256 of all files and thumbnails that may be removed if no row uses them.
+    def stored(self) -> AsyncIterator[Sequence[str]]:
+        """The sha256 of all files and thumbnails that may be removed if no row uses them, in pages.
 
-        Also removes leftovers of interrupted writes.
+        A page is removed before the next one is read. Also removes leftovers of interrupted writes.
         """
         ...
 
@@ -106,7 +108,7 @@ class ImageStore(Protocol):
 
     async def remove(self, sha256s: Sequence[str]) -> None:
         """Delete the files and all their thumbnails; missing ones are fine. Files that other servers may be
-        about to use stay.
+        about to use stay, and so do those of an object store that are not of the last page of `stored`.
         """
         ...
 
