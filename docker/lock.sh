@@ -7,13 +7,13 @@ uv="$1/uv pip compile --quiet --python-version 3.13 --universal --generate-hashe
   --constraint constraints.txt --no-emit-package diptych --no-emit-package diptych-client"
 $uv -o docker/server.cpu.lock - <<END
 ./clients/python
-./server[cpu]
+./server[cpu,postgres,s3]
 END
 # Not the extra `gpu`: collections are searched on the CPU in the images, as faiss-gpu would bring a second CUDA, of 0.7 GB.
 # The runtime's own extras bring the CUDA and the cuDNN that it was built for.
 $uv -o docker/server.gpu.lock - <<END
 ./clients/python
-./server
+./server[postgres,s3]
 onnxruntime-gpu[cuda,cudnn]
 cuda-bindings>=13,<14
 faiss-cpu

@@ -1,6 +1,7 @@
 """What Compose makes of the files, alone and on top of each other. Needs no engine, and starts nothing."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from support.documents import DOCS
 
 MAIN = ("-f", "docker-compose.yml")
 GPU = (*MAIN, "-f", "docker/compose.gpu.yml")
-ALL = ("--profile", "train", "--profile", "observability")
+ALL = ("--profile", "train", "--profile", "observability", "--profile", "scale")
+SERVERS = ("server-1", "server-2", "server-3")
 LAST_WRITES_S = 15  # after the grace: docs/operations.md, "Stop in order"
 
 
@@ -30,6 +32,7 @@ def configured(*arguments: str, **variables: str) -> dict[str, Any]:
         ((), {"server"}),
         (("train",), {"server", "train"}),
         (("observability",), {"server", "prometheus", "grafana"}),
+        (("scale",), {"server", "proxy", *SERVERS, "database", "objects"}),
     ],
 )
 def test_profile_brings_its_services(profiles: tuple[str, ...], services: set[str]) -> None:
@@ -113,6 +116,58 @@ def test_pictures_of_a_refresh_are_mounted_read_only_and_nothing_needs_them_othe
         (pictures,) = [one for one in train["volumes"] if one["target"] == "/srv/pictures"]
         assert (pictures["source"], pictures["read_only"]) == (str(source), True)
         assert train["environment"]["DIPTYCH_PICTURES"] == given.get("DIPTYCH_PICTURES", "")
+
+
+def test_servers_of_one_database_share_all_but_their_data_folders() -> None:
+    services = configured(
+        *MAIN, "--profile", "scale", DIPTYCH_API_KEY="correct horse", DIPTYCH_SCALE_SECRET="s3cr"
+    )
+    replicas = [services[name] for name in SERVERS]
+    folders = [
+        {one["target"]: one["source"] for one in replica.pop("volumes")}["/srv/data"] for replica in replicas
+    ]
+    assert folders == [str(ROOT / "data" / "scale" / name) for name in SERVERS]
+    assert replicas[0] == replicas[1] == replicas[2]
+    environment = replicas[0]["environment"]
+    assert environment["DIPTYCH_STORE"] == "postgresql://diptych:s3cr@database/diptych"
+    assert services["database"]["environment"]["POSTGRES_PASSWORD"] == "s3cr"
+    objects = services["objects"]["environment"]
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert environment[name] == objects[name]
+    assert environment["DIPTYCH_ORIGINALS"].split("/")[2] == objects["S3_BUCKET"]
+    settings = {name.removeprefix("DIPTYCH_").lower(): value for name, value in environment.items()
+                if name.startswith("DIPTYCH_") and value}  # fmt: skip
+    assert Settings(**settings).originals_bucket == environment["DIPTYCH_ORIGINALS"]
+
+
+def test_database_and_objects_are_reached_by_the_servers_of_the_profile_alone() -> None:
+    found = yaml.safe_load(run("docker-compose", *MAIN, *ALL, "config"))
+    assert found["networks"]["scale"]["internal"]
+    inside = {name for name, one in found["services"].items() if "scale" in one["networks"]}
+    assert inside == {*SERVERS, "database", "objects"}
+    for name in ("database", "objects"):
+        assert list(found["services"][name]["networks"]) == ["scale"]
+        assert "ports" not in found["services"][name]
+
+
+def test_proxy_spreads_requests_over_the_servers_of_the_profile(tmp_path: Path) -> None:
+    services = configured(*MAIN, "--profile", "scale", DIPTYCH_PUBLISH="0.0.0.0:80")
+    proxy = services["proxy"]
+    assert proxy["depends_on"].keys() == set(SERVERS)
+    assert [port["host_ip"] for port in proxy["ports"]] == ["0.0.0.0"]
+    assert all(services[name]["command"] == ["serve", "--no-insecure"] for name in SERVERS)
+    (script,) = proxy["command"]
+    edit = script.partition("exec nginx")[0].replace(
+        "/etc/nginx/diptych.conf", str(ROOT / "docker" / "nginx.conf")
+    )
+    made = tmp_path / "nginx.conf"
+    subprocess.run(["/bin/sh", "-c", edit.replace("/tmp/nginx.conf", str(made))], check=True)
+    text = made.read_text()
+    assert re.findall(r"server ([a-z0-9-]+:8000);", text) == [f"{name}:8000" for name in SERVERS]
+    (port,) = re.findall(r"listen (\d+);", text)
+    assert int(port) == proxy["ports"][0]["target"]
+    made.write_text(re.sub(r"server server-(\d)", r"server 127.0.0.\1", text))  # names of the network
+    run("nginx", "-t", "-c", str(made), "-g", f"pid {tmp_path}/pid;")
 
 
 def test_key_reaches_the_server_and_its_scraper() -> None:

@@ -25,6 +25,7 @@ from diptych.errors import CorruptStore, StoreError
 
 N_AT_ONCE = 8  # concurrent reads and removals
 N_WRITERS = 2  # concurrent puts, few so that few files are open; each syncs its files in parallel
+PAGE = 1_000  # images in a page of `stored`
 N_SYNCS = 8  # fsyncs of several files overlap on the disk
 
 Item = TypeVar("Item", bound=Hashable)
@@ -110,11 +111,13 @@ class ImageFiles:
 
     async def stored(self) -> AsyncIterator[Sequence[str]]:
         """The sha256 of all images that have a file or a thumbnail, of shared files those without a use for a
-        while, in one page.
+        while, in pages.
 
         Removes leftovers of interrupted writes.
         """
-        yield await asyncio.get_running_loop().run_in_executor(self._pool, self._stored)
+        found = await asyncio.get_running_loop().run_in_executor(self._pool, self._stored)
+        for start in range(0, len(found), PAGE):
+            yield found[start : start + PAGE]
 
     async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
         """The sizes in bytes of those files that exist. Their content is not checked."""

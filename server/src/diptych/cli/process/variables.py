@@ -11,7 +11,7 @@ LOG = logging.getLogger("diptych")
 OTHER_VARIABLES = frozenset(  # variables of Compose, the client, training and tests
     f"{PREFIX}{name}"
     for name in (
-        *("PUBLISH", "CPUS", "MEMORY", "TRAINING_MEMORY", "TRAINING_DIR"),
+        *("PUBLISH", "CPUS", "MEMORY", "TRAINING_MEMORY", "TRAINING_DIR", "SCALE_DIR", "SCALE_SECRET"),
         *("RECIPE", "RUN", "NAME", "PRECISIONS", "PICTURES"),
         *("URL", "TIMEOUT_S"),
         *("CACHE", "DATA", "RUNS_DIR"),
