@@ -68,6 +68,13 @@ class Store:
         for key in keys:
             self._client.delete_object(Bucket=bucket, Key=key)
 
+    def copied(self, bucket: str) -> str:
+        """Copy all objects into a bucket of its own; return its name."""
+        copy = self.bucket()
+        for key in self.keys(bucket):
+            self._client.copy_object(Bucket=copy, Key=key, CopySource={"Bucket": bucket, "Key": key})
+        return copy
+
     def age(self, bucket: str, *keys: str, at: datetime = datetime(2001, 1, 1, tzinfo=UTC)) -> None:
         """Let objects be of an earlier time."""
         from moto.s3.models import s3_backends  # noqa: PLC0415 - takes seconds

@@ -75,15 +75,28 @@ class Cluster:
         """Let a standby take over; return when it takes writes."""
         self._run("pg_ctl", "promote", "-w", "-D", self._data)
 
-    def url(self, schema: str | None = None, *, standby: "Cluster | None" = None) -> str:
+    def url(
+        self, schema: str | None = None, database: str = "postgres", *, standby: "Cluster | None" = None
+    ) -> str:
         """Make a schema of its own, which is as a database, and return its address: on this server, or on
         whichever of the two takes writes.
         """
         schema = schema or f"t{next(self._numbers)}"
-        self.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        if database == "postgres":
+            self.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         hosts = f"{self.folder}" if standby is None else f"{self.folder},{standby.folder}"
         writable = "" if standby is None else "&target_session_attrs=read-write"
-        return f"postgresql://{SUPERUSER}@/postgres?host={hosts}{writable}&options=-csearch_path%3D{schema}"
+        return f"postgresql://{SUPERUSER}@/{database}?host={hosts}{writable}&options=-csearch_path%3D{schema}"
+
+    def copied(self, url: str) -> str:
+        """Dump a schema, restore the dump into a database of its own, and return the new address."""
+        schema, database = url.rpartition("%3D")[2], f"restored{next(self._numbers)}"
+        connection = ("-h", str(self.folder), "-U", SUPERUSER)
+        dump = str(self.folder / f"{database}.dump")
+        self._run("pg_dump", *connection, "--format=custom", "-n", schema, "-f", dump, "postgres")
+        self._run("createdb", *connection, "--encoding=UTF8", "--template=template0", database)
+        self._run("pg_restore", *connection, "--exit-on-error", "-d", database, dump)
+        return self.url(schema, database)
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement in a connection of its own; return its rows."""
