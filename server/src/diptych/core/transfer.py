@@ -1,12 +1,18 @@
 """Export and import of collections: what a file says of its rows, and which vectors are exported."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from diptych.bundle.repository import ModelRepository
 from diptych.core.identities import made_by
-from diptych.core.types import Embedding
+from diptych.core.types import Embedding, Keep, Metadata, TextFields
 from diptych.errors import NotFound
+
+FLOAT = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,77 @@ class LostRow:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a collection is set to."""
+
+    name: str
+    keep: Keep
+    text_fields: TextFields
+
+
+@dataclass(frozen=True)
+class ExportedVerdict:
+    """What a person said of a picture, named by an image that has its bytes."""
+
+    id: str
+    labels: tuple[str, ...]
+    is_drawn: bool
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ExportedLabelSet:
+    """A label set with its verdicts. `definition`: see `core.labels.label_set.Definition.to_json`."""
+
+    name: str
+    definition: Metadata
+    verdicts: tuple[ExportedVerdict, ...]
+
+
+@dataclass(frozen=True)
+class ExportedCollection:
+    """One of all collections that were exported; its rows are in a file of its name, if it has any.
+
+    `n_with_image` rows have their image in the file; `digest` is that of a `RowDigest` of all.
+    """
+
+    setup: Setup
+    n_images: int
+    n_with_image: int
+    digest: str
+    label_sets: tuple[ExportedLabelSet, ...]
+
+
+class RowDigest:
+    """A digest of rows, in whatever order: their ids, contents and metadata.
+
+    The content is the sha256 of the image. A row without one becomes a ready-made vector, whose sha256 is
+    that of its numbers.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, row: Row) -> None:
+        """Add a row as an import of it is stored."""
+        sha256 = row.sha256
+        if row.image is None and row.embedding is not None:
+            sha256 = hashlib.sha256(np.ascontiguousarray(row.embedding, FLOAT).tobytes()).hexdigest()
+        self.add_stored(row.id, sha256, json.loads(row.metadata), is_image=row.image is not None)
+
+    def add_stored(self, id: str, sha256: str, metadata: Metadata, *, is_image: bool) -> None:
+        """Add a row that a server has. The EXIF of an image is what the server reads from its file."""
+        if is_image:
+            metadata = {name: value for name, value in metadata.items() if name != "exif"}
+        text = json.dumps([id, sha256, metadata], sort_keys=True, ensure_ascii=False)
+        self._sum += int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        self._sum %= 1 << 256
+
+    def __str__(self) -> str:
+        return f"{self._sum:064x}"
 
 
 @dataclass(frozen=True)

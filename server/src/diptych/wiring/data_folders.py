@@ -4,20 +4,30 @@ Loads no model runtime, so that these commands start at once; loads pyarrow only
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.adapters.backup.create import back_up
 from diptych.adapters.backup.data_folder import check as check_data_folder
+from diptych.adapters.backup.exported_folder import read_collections
+from diptych.adapters.backup.folder import RECORD_FILE
 from diptych.adapters.backup.folder import verify as verify_backup
 from diptych.adapters.backup.restore import restore as restore_backup
+from diptych.adapters.files.database_id import id_of
+from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.sqlite.store import DATABASE
 from diptych.bundle.repository import ModelRepository
 from diptych.core.backup import Report
 from diptych.errors import ConfigError
+from diptych.settings import Settings
+from diptych.wiring.store import open_bucket, require_postgres
 
 if TYPE_CHECKING:
-    from diptych.adapters.backup.parquet_export import ParquetExport
+    from diptych.adapters.backup.parquet_export import ExportSource, ImageReader, ParquetExport
+    from diptych.adapters.objects.bucket import Bucket
     from diptych.adapters.parquet import ParquetReader
 
 __all__ = [
@@ -25,6 +35,7 @@ __all__ = [
     "check_data_folder",
     "open_parquet_export",
     "open_parquet_file",
+    "read_collections",
     "read_label_parquet",
     "require_parquet",
     "restore_backup",
@@ -44,12 +55,44 @@ def require_parquet() -> None:
         ) from error
 
 
-def open_parquet_export(folder: Path, model_repo: Path, report: Report) -> "ParquetExport":
-    """Return the export of collections out of `folder`, a data folder or a backup. Raises ConfigError."""
-    require_parquet()
-    from diptych.adapters.backup.parquet_export import ParquetExport  # noqa: PLC0415 - needs pyarrow
+def open_parquet_export(settings: Settings, report: Report) -> "ParquetExport":
+    """Return the export of collections out of the data folder, or a backup that is named in its place.
 
-    return ParquetExport(folder, ModelRepository(model_repo), report)
+    With a store and a folder that has no database of its own, out of the store. Raises ConfigError.
+    """
+    require_parquet()
+    from diptych.adapters.backup.parquet_export import ParquetExport, opened_folder  # noqa: PLC0415 - needs pyarrow
+
+    folder, url = settings.data_dir, settings.store
+    has_own = any((folder / name).exists() for name in (DATABASE, RECORD_FILE))
+    opened = partial(opened_folder, folder) if url is None or has_own else partial(_opened_store, settings)
+    return ParquetExport(opened, ModelRepository(settings.model_repo), report)
+
+
+@contextmanager
+def _opened_store(settings: Settings) -> "Iterator[tuple[ExportSource, ImageReader]]":
+    """Open the database that DIPTYCH_STORE names, with its originals, also while servers use them."""
+    require_postgres()
+    from diptych.adapters.postgres.export import postgres_export  # noqa: PLC0415 - needs psycopg
+
+    assert settings.store is not None
+    bucket = open_bucket(settings)
+    with postgres_export(settings.store.get_secret_value()) as source:
+        originals = bucket or settings.originals_dir
+        if id_of(originals) != source.folder_id():
+            raise ConfigError(
+                f"{originals} does not have the originals of the database: name them as its servers do, by "
+                "DIPTYCH_ORIGINALS, or by --data-dir if there is one server"
+            )
+        yield source, _reader_of(originals)
+
+
+def _reader_of(originals: "Path | Bucket") -> "ImageReader":
+    if isinstance(originals, Path):
+        return ImageTree(originals / "images")
+    from diptych.adapters.objects.image_objects import ObjectReader  # noqa: PLC0415 - needs obstore
+
+    return ObjectReader(originals)
 
 
 def open_parquet_file(file: Path, *, with_images: bool) -> "ParquetReader":

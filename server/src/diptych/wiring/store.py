@@ -134,11 +134,16 @@ def _open_sqlite(settings: Settings, quota: Quota, lock: DataLock) -> SqliteStor
     return SqliteStore(settings.data_dir, quota, lock, read_only=read_only, checks_in_background=True)
 
 
-def _postgres_store() -> "type[PostgresStore]":
+def require_postgres() -> None:
+    """Raise ConfigError that says what to install, unless PostgreSQL can be spoken to."""
     try:
         import_module("psycopg")
     except ImportError as error:
         raise ConfigError(_lacks("DIPTYCH_STORE", "psycopg", "postgres", error)) from error
+
+
+def _postgres_store() -> "type[PostgresStore]":
+    require_postgres()
     from diptych.adapters.postgres.store import PostgresStore  # noqa: PLC0415 - needs psycopg
 
     return PostgresStore

@@ -46,12 +46,11 @@ class FolderIds:
 
     def known(self) -> str | None:
         """The id; None if the originals have none. Raises ConfigError, StoreError."""
-        place = self.originals
-        own, common = _read(self.data_dir), _read(place) if isinstance(place, Path) else place.read_id()
+        own, common = id_of(self.data_dir), id_of(self.originals)
         if own is not None and own != common:
-            kind = "folder" if isinstance(place, Path) else "object store"
+            kind = "folder" if isinstance(self.originals, Path) else "object store"
             raise ConfigError(
-                f"data folder {self.data_dir} belongs to another database than the {kind} {place}: "
+                f"data folder {self.data_dir} belongs to another database than the {kind} {self.originals}: "
                 "take an empty data folder"
             )
         return common
@@ -65,8 +64,11 @@ class FolderIds:
         _write(self.data_dir, id)
 
 
-def _read(folder: Path) -> str | None:
-    file = folder / DATABASE_ID
+def id_of(place: Originals) -> str | None:
+    """The id that a folder or object store has; None if it has none. Raises StoreError."""
+    if not isinstance(place, Path):
+        return place.read_id()
+    file = place / DATABASE_ID
     with file_errors_translated("the data folder"):
         return file.read_text().strip() if file.exists() else None
 
@@ -92,7 +94,7 @@ def refuse_rows_elsewhere(data_dir: Path) -> None:
     """Raise ConfigError for a folder whose rows are in a database server."""
     if (data_dir / DATABASE_ID).exists():
         raise ConfigError(
-            f"the rows of data folder {data_dir} are in PostgreSQL ({DATABASE_ID} is there): a server needs "
-            "DIPTYCH_STORE; there is no backup, restore, check or export of such a folder yet: use pg_dump "
+            f"the rows of data folder {data_dir} are in PostgreSQL ({DATABASE_ID} is there): a server and an "
+            "export need DIPTYCH_STORE; there is no backup, restore or check of such a folder: use pg_dump "
             "and a copy of the folder"
         )

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from diptych.adapters.files.unused_files import GRACE_S
 from diptych.adapters.objects.bucket import IMAGES, THUMBNAILS, Bucket, Object
+from diptych.core.backup import Fault
 from diptych.core.collections.stored.ids import sha256_of
 from diptych.errors import CorruptStore
 
@@ -113,30 +114,16 @@ class ImageObjects:
         await self._read(lambda: self._bucket.delete(names))
 
     def _get(self, sha256: str) -> bytes:
-        is_damaged = False
-        for name in self._names(sha256):
-            payload = self._bucket.get(name)
-            if payload is not None and sha256_of(payload) == sha256:
-                return payload
-            is_damaged |= payload is not None
-        what = "damaged" if is_damaged else "missing"
+        found = ObjectReader(self._bucket).read(sha256)
+        if isinstance(found, bytes):
+            return found
         raise CorruptStore(
-            f"the file of image {sha256} is {what}: add the image again",
-            logged=f"the object of an image is {what}",
+            f"the file of image {sha256} is {found}: add the image again",
+            logged=f"the object of an image is {found}",
         )
 
-    def _names(self, sha256: str) -> Iterator[str]:
-        """Where the image may be, the newest object first. A sweep may remove an object that was listed."""
-        listed = set[str]()
-        while new := [one.name for one in self._objects(sha256) if one.name not in listed]:
-            listed.update(new)
-            yield from new
-        yield _folder(IMAGES, sha256)
-
     def _objects(self, sha256: str) -> list[Object]:
-        """The objects of an image, the newest first."""
-        found = [one for page in self._bucket.pages(_folder(IMAGES, sha256)) for one in page]
-        return sorted(found, key=_written, reverse=True)
+        return _objects_of(self._bucket, sha256)
 
     def _size(self, sha256: str) -> int | None:
         found = self._objects(sha256)
@@ -167,6 +154,37 @@ class ImageObjects:
                 raise one
             results.append(one)
         return results
+
+
+class ObjectReader:
+    """Reads image files of a bucket. Satisfies `adapters.backup.parquet_export.ImageReader`."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def read(self, sha256: str) -> bytes | Fault:
+        """The content of a file whose sha256 is right; else what is wrong. Blocking. Raises StoreError."""
+        is_damaged = False
+        for name in self._names(sha256):
+            payload = self._bucket.get(name)
+            if payload is not None and sha256_of(payload) == sha256:
+                return payload
+            is_damaged |= payload is not None
+        return "damaged" if is_damaged else "missing"
+
+    def _names(self, sha256: str) -> Iterator[str]:
+        """Where the image may be, the newest object first. A sweep may remove an object that was listed."""
+        listed = set[str]()
+        while new := [one.name for one in _objects_of(self._bucket, sha256) if one.name not in listed]:
+            listed.update(new)
+            yield from new
+        yield _folder(IMAGES, sha256)
+
+
+def _objects_of(bucket: Bucket, sha256: str) -> list[Object]:
+    """The objects of an image, the newest first."""
+    found = [one for page in bucket.pages(_folder(IMAGES, sha256)) for one in page]
+    return sorted(found, key=_written, reverse=True)
 
 
 def _old(page: Iterable[Object], before: datetime) -> dict[str, list[Object]]:
