@@ -3,7 +3,8 @@
 import random
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from support.callers import wait_until
 from support.fixtures import model_repo_fixture
+from support.object_store import Fault, Store, store
 from support.pictures import noise
 from support.postgres import Cluster, cluster
 from support.several_servers import Common, Replica
@@ -77,8 +79,13 @@ class Load:
             self.wrong.append(f"{id} is {'missing' if is_there else 'found'} by {other.server.url}, {search}")
 
 
-def disturbed(common: Common, durable: Cluster, n_rounds: int) -> None:
-    """Write by three servers while one is killed and started again, and the database too, in turns."""
+def disturbed(
+    common: Common, durable: Cluster, n_rounds: int, disturb: Callable[[], None] = lambda: None
+) -> None:
+    """Write by three servers while one is killed and started again, and the database too, in turns.
+
+    `disturb` is called after each round.
+    """
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=3) as pool:
         load = Load([stack.enter_context(common.replica(f"data{n}")) for n in range(3)])
         assert load.replicas[0].client.post("/collections", json={"name": "pets"}).status_code == 201
@@ -97,6 +104,8 @@ def disturbed(common: Common, durable: Cluster, n_rounds: int) -> None:
                 durable.stop("immediate")
                 durable.start()
                 written_more(load, 10)
+                disturb()
+                written_more(load, 10)
         finally:
             load.stops.set()
         for one in running:
@@ -107,6 +116,9 @@ def disturbed(common: Common, durable: Cluster, n_rounds: int) -> None:
         assert load.kept <= set(found[0])
         assert load.deleted.isdisjoint(found[0])
         assert {replica.n_images("pets") for replica in load.replicas} == {len(found[0])}
+        client = load.replicas[0].client
+        originals = [client.get(f"/collections/pets/images/{id}/original") for id in found[0]]
+        assert {one.status_code for one in originals} == {200}
 
 
 def written_more(load: Load, n: int) -> None:
@@ -119,6 +131,22 @@ def test_three_servers_lose_nothing_and_agree_while_servers_and_the_database_are
     model_repo: Path, durable: Cluster, tmp_path: Path
 ) -> None:
     disturbed(Common(model_repo, durable.url(), tmp_path), durable, n_rounds=1)
+
+
+def test_nor_do_servers_whose_object_store_fails_too(
+    model_repo: Path, durable: Cluster, tmp_path: Path
+) -> None:
+    def fail(objects: Store) -> None:
+        faults: tuple[Fault, ...] = ("500", "403")
+        for fault in faults:
+            objects.fault = fault
+            time.sleep(0.5)
+        objects.fault = None
+
+    with store() as objects:
+        bucket, environment = f"s3://{objects.bucket()}", objects.environment
+        common = Common(model_repo, durable.url(), tmp_path, bucket, environment)
+        disturbed(common, durable, n_rounds=1, disturb=lambda: fail(objects))
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from support.several_servers import Common, Replica
 from support.tiny_bundle import TINY
 
 model_repo = model_repo_fixture({})
+model_repo_of_two = model_repo_fixture({}, {"seed": 1})
 IMAGES = "/collections/default/images"
 SOON = {
     "diptych.adapters.objects.bucket.RETRY_S": 0.3,
@@ -134,6 +135,23 @@ def test_lost_and_damaged_objects_are_named_and_healed_by_adding_them_again(
         assert details == {"missing: add the image again", "damaged: add the image again"}
         one.add("default", ("a", picture("red")), ("b", picture("blue")))
         assert [original(one, id).content for id in "ab"] == [picture("red"), picture("blue")]
+
+
+def test_rollout_waits_for_the_store(
+    model_repo_of_two: Path, object_store: Store, postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    bucket = f"s3://{object_store.bucket()}"
+    common = Common(model_repo_of_two, postgres_cluster.url(), tmp_path, bucket, object_store.environment)
+    soon = SOON | {"diptych.core.collections.upkeep.reembed.AWAY_S": 0.05}
+    with common.replica("one", "--rollout", "manual", "--version", "1", constants=soon) as one:
+        one.add("default", ("a", picture("red")), ("b", picture("blue")))
+        object_store.fault, object_store.methods = "500", frozenset({"GET"})
+        assert one.client.post(f"/models/{TINY}/versions/2/activate").status_code == 202
+        wait_until(lambda: any("images wait to be embedded" in line["message"] for line in one.server.log()))
+        assert (one.active_version(), sorted(one.find("default"))) == (1, ["a", "b"])
+        object_store.fault = None
+        wait_until(lambda: one.active_version() == 2)
+        assert sorted(one.find("default")) == ["a", "b"]
 
 
 @pytest.fixture

@@ -14,11 +14,19 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.serving.snapshot import Pair
 from diptych.core.types import Embedding, Outcome
-from diptych.errors import CorruptStore, DiptychError, LibraryAway, NotReady, Overloaded, TooLarge, logged_of
+from diptych.errors import (
+    CorruptStore,
+    DiptychError,
+    NotReady,
+    Overloaded,
+    StoreUnavailable,
+    TooLarge,
+    logged_of,
+)
 
 log = logging.getLogger(__name__)
 
-AWAY_S = 5.0  # between two tries while the folder of a library is away
+AWAY_S = 5.0  # between two tries while images are out of reach
 PAGE = 8  # images at a time; few, so that requests are delayed little
 LOG_EVERY = 256
 
@@ -85,13 +93,13 @@ class Reembedder:
             await self._write_queue.run(self._write(collection, pair, rows))
 
     async def _embed_once_there(self, collection: Collection, pair: Pair, keys: Sequence[int]) -> None:
-        """As `embed`, but wait as long as the folder of a library is away."""
+        """As `embed`, but wait as long as the images are out of reach, as those of a library or a store."""
         is_logged = False
         while True:
             try:
                 await self.embed(collection, pair, keys)
                 return
-            except LibraryAway as error:
+            except StoreUnavailable as error:
                 if not collection.serving.holds(collection.number, pair):
                     return
                 if not is_logged:
