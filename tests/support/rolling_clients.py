@@ -229,14 +229,21 @@ class RollingClient:
 
 
 class RollingClients:
-    """Many clients, each in a thread."""
+    """Many clients, each in a thread, which take turns to choose among the servers at `urls`."""
 
-    def __init__(self, url: str, n: int, versions: Mapping[int, VersionVectors]) -> None:
+    def __init__(self, urls: Sequence[str], n: int, versions: Mapping[int, VersionVectors]) -> None:
         self.images, self.counts = Images(), Counts()
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(n)
         clients = [
-            RollingClient(url, f"c{number}", versions, self.images, self.counts, MOST_IMAGES // n)
+            RollingClient(
+                urls[number % len(urls)],
+                f"c{number}",
+                versions,
+                self.images,
+                self.counts,
+                MOST_IMAGES // n,
+            )
             for number in range(n)
         ]
         self._running = [self._pool.submit(client.run, self._stop) for client in clients]

@@ -40,6 +40,20 @@ class Replica:
         assert found.status_code == 200, found.text
         return [hit["id"] for hit in found.json()["hits"]]
 
+    def cosines(self, collection: str) -> dict[str, float]:
+        """The cosines of the images to a text."""
+        request = {"query": {"text": "red"}, "collections": [collection], "k": 100}
+        found = self.client.post("/search", json=request)
+        assert found.status_code == 200, found.text
+        return {hit["id"]: hit["cosine"] for hit in found.json()["hits"]}
+
+    def rollout(self, id: str) -> dict[str, Any]:
+        """A rollout as this server shows it."""
+        found = self.client.get(f"/rollouts/{id}")
+        assert found.status_code == 200, found.text
+        shown: dict[str, Any] = found.json()
+        return shown
+
     def active_version(self) -> int:
         """The number of the version that serves."""
         (model,) = self.client.get("/models").json()["models"]

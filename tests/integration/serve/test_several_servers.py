@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -118,13 +119,27 @@ def test_job_is_run_by_its_server_and_seen_and_cancelled_on_the_other_one(
     assert two[0].n_images(pets) == two[1].n_images(pets) == len(two[1].find(pets, k=1_000))
 
 
-def test_versions_are_not_changed_while_another_server_lives(two: list[Replica]) -> None:
-    before = two[0].client.get("/collections").json()
-    for client in (replica.client for replica in two):
-        refused = client.post(f"/models/{TINY}/versions/1/activate")
-        assert refused.status_code == 409
-        assert "stop them first" in refused.json()["detail"]
-    assert two[0].client.get("/collections").json() == before
+def moved(replicas: list[Replica], by: Replica, version: int) -> dict[str, Any]:
+    """Activate a version on one server; return the rollout once all servers answer with it."""
+    started = by.client.post(f"/models/{TINY}/versions/{version}/activate")
+    assert started.status_code == 202, started.text
+    for replica in replicas:
+        wait_until(lambda replica=replica: replica.rollout(started.json()["id"])["state"] == "active")  # type: ignore[misc]
+    assert [replica.active_version() for replica in replicas] == [version] * len(replicas)
+    return by.rollout(started.json()["id"])
+
+
+def test_all_servers_move_to_another_version_and_back_whichever_is_asked(
+    two: list[Replica], pets: str
+) -> None:
+    one, other = two
+    one.add(pets, ("a", picture("red")), ("b", picture("blue")))
+    for by, version in ((other, 1), (one, 2), (one, 1), (other, 2)):
+        moved(two, by, version)
+        by.add(pets, (f"n{version}", noise(version)), replace=True)
+        assert sorted(one.find(pets)) == sorted(other.find(pets))
+        assert one.cosines(pets) == pytest.approx(other.cosines(pets), abs=1e-5)
+    assert sorted(one.find(pets)) == ["a", "b", "n1", "n2"]
 
 
 def test_server_alone_moves_to_another_version_and_others_start_with_it(

@@ -16,8 +16,10 @@ from diptych.adapters.postgres import threads, writes
 from diptych.adapters.postgres.store import PostgresStore
 from diptych.adapters.sqlite.rollouts import SqlRollouts
 from diptych.core.collections.metadata.filters import Eq
+from diptych.core.collections.stored.collection import PairChanged
 from diptych.core.collections.stored.peers import News
-from diptych.core.rollout.types import Rollout, ServedVersions
+from diptych.core.rollout.ports import SwitchRefused, of_rollout
+from diptych.core.rollout.types import CollectionMove, Rollout, ServedVersions
 from diptych.core.types import Target
 from diptych.errors import ConfigError, Conflict, DataDirLocked, StoreUnavailable
 from diptych.settings import Settings
@@ -196,25 +198,92 @@ def test_start_that_is_refused_leaves_folders_as_they_were(url: str, tmp_path: P
     assert len(ids) == 1
 
 
-def test_no_version_is_switched_while_another_server_lives(run: Run, url: str, tmp_path: Path) -> None:
-    """And one that was not alive meanwhile, as after an outage of its network, answers no more."""
-
+def test_versions_are_switched_once_all_other_servers_say_that_they_are_ready(
+    run: Run, postgres_cluster: Cluster
+) -> None:
     async def story(one: PostgresStore, other: PostgresStore) -> None:
         c = await created(one)
+        first, second = SqlRollouts(one.threads), SqlRollouts(other.threads)
         served = ServedVersions(TARGET, None, "fp32")
-        await SqlRollouts(one.threads).switch(served, {}, Rollout.new(TARGET))
-        await SqlRollouts(other.threads).switch(served, {}, Rollout.new(TARGET))  # the same
-        later = ServedVersions(Target(REF, "int8", "exact"), TARGET, "int8")
-        with pytest.raises(Conflict, match=r"other servers use the database .* stop them first"):
-            await SqlRollouts(one.threads).switch(later, {}, Rollout.new(later.active))
+        await first.switch(served, {}, Rollout.new(TARGET))
+        await second.switch(served, {}, Rollout.new(TARGET))  # the same
         with pytest.raises(Conflict, match="stop them first"):
             await other.catalogue.move(c, TARGET, "other")
-        assert (await SqlRollouts(other.threads).served()) == served
-        with psycopg.connect(url, autocommit=True) as db:
-            db.execute("UPDATE last_write SET generation = generation + 1")
-        for refused in (one.peers.lacking(), other.writer.put_hashes({}), other.require_writable()):
-            with pytest.raises(StoreUnavailable, match="changed meanwhile what versions serve: restart"):
-                await refused
+        await taken(other)
+        await taken(one)
+        later = ServedVersions(Target(REF, "int8", "exact"), TARGET, "int8")
+        rollout = Rollout.new(later.active)
+        what, moves = of_rollout(rollout.id), {c: CollectionMove(later.active, "next")}
+
+        async def refused(by: PostgresStore) -> str:
+            async with by.peers.writing_alone():
+                with pytest.raises(SwitchRefused) as error:
+                    await SqlRollouts(by.threads).switch(later, moves, rollout.ended("active"))
+            return str(error.value)
+
+        assert (await refused(one)).startswith("waits for diptych ")
+        await other.peers.announce(what, "no such version")
+        assert (await refused(one)).endswith(": no such version")
+        await other.peers.announce(what)
+        assert await one.peers.lacking_announcement(what) == []
+        with pytest.raises(SwitchRefused, match="may have written"):  # as they are not kept from writing
+            await first.switch(later, moves, rollout.ended("active"))
+        await one.peers.announce(what)
+        assert "may have written" in await refused(other)  # it is not the oldest one
+        postgres_cluster.execute(END_WRITER.format(other.threads.pid))
+        await other.peers.live()
+        assert await one.peers.lacking_announcement(what) == []  # it says so again
+        assert (await first.served()) == served
+        async with one.peers.writing_alone():
+            await first.switch(later, moves, rollout.ended("active"))
+        assert await one.peers.lacking() is None
+        with pytest.raises(PairChanged):
+            await add(other, c, "a")
+        with pytest.raises(PairChanged):
+            await other.catalogue.create("d", "original", "i", REF)
+        await other.writer.put_hashes({})  # which is of any version
+        news = await taken(other)
+        assert (news.active, news.switched, news.collections[0].identity) == (
+            later.active,
+            news.write - 1,
+            "next",
+        )
+        await add(other, c, "a")
+        assert (await taken(one)).switched is None
+
+    run(story)
+
+
+def test_rollout_that_was_cancelled_on_another_server_switches_nothing(run: Run) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        served = ServedVersions(TARGET, None, "fp32")
+        rollout = Rollout.new(TARGET)
+        await SqlRollouts(one.threads).put_rollout(rollout)
+        await SqlRollouts(other.threads).put_rollout(rollout.ended("cancelled", "by a request"))
+        await SqlRollouts(one.threads).put_rollout(rollout)
+        with pytest.raises(Conflict, match="has ended: it is cancelled"):
+            await SqlRollouts(one.threads).switch(served, {}, rollout.ended("active"))
+        assert await SqlRollouts(one.threads).served() is None
+
+    run(story)
+
+
+def test_others_wait_while_one_server_writes_alone_until_it_is_gone(
+    run: Run, postgres_cluster: Cluster
+) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        async with one.peers.writing_alone():
+            waiting = asyncio.create_task(other.writer.put_hashes({}))
+            await one.writer.put_hashes({})
+            await one.writer.put_hashes({})
+            assert not waiting.done()
+        await waiting
+        async with one.peers.writing_alone():
+            waiting = asyncio.create_task(other.writer.put_hashes({}))
+            await one.writer.put_hashes({})
+            postgres_cluster.execute(END_WRITER.format(one.threads.pid))
+            await waiting
+        await one.writer.put_hashes({})
 
     run(story)
 
@@ -225,7 +294,8 @@ def test_switch_of_a_server_alone_is_its_own(url: str, tmp_path: Path) -> None:
         rollouts = SqlRollouts(one.threads)
         for precision in ("fp32", "int8", "fp32"):
             target = Target(REF, precision, "exact")
-            await rollouts.switch(ServedVersions(target, None, precision), {}, Rollout.new(target))
+            async with one.peers.writing_alone():
+                await rollouts.switch(ServedVersions(target, None, precision), {}, Rollout.new(target))
             assert await one.peers.lacking() is None
             await one.require_writable()
         await one.close()

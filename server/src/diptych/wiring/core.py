@@ -44,8 +44,8 @@ from diptych.core.libraries.service import Libraries
 from diptych.core.ports import Metrics
 from diptych.core.rollout.compare import MAX_SEARCH_S, Comparer
 from diptych.core.rollout.pacing import EncoderShare
+from diptych.core.rollout.parts import RolloutParts
 from diptych.core.rollout.ports import Bundles, FreeSpace, RolloutStore
-from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.serving.ports import VectorIndex
@@ -241,7 +241,6 @@ def _collections(
         metrics=adapters.metrics,
         read_only=plan.read_only,
     )
-    follower = Follower(registry=registry, serving=serving, records=records, write_queue=writes)
     moves = Moves(
         serving=serving,
         records=records,
@@ -249,7 +248,9 @@ def _collections(
         reembedder=reembedder,
         upkeep=upkeep,
         write_queue=writes,
+        catch_up=catch_up,
     )
+    follower = Follower(registry=registry, serving=serving, records=records, moves=moves, write_queue=writes)
     committer = RowCommitter(files=files, records=records)
     group_commit = GroupCommit(committer.store, writes)
     return Collections(

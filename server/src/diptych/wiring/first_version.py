@@ -77,7 +77,7 @@ def _warn_of_not_followed(settings: Settings, active: Target) -> None:
     if unfollowed := [f"{flag} {value}" for flag, value, fitting in named if value not in fitting]:
         LOG.warning(
             "the database records %s, which all of its servers serve: %s is not followed while there are "
-            "others; stop them, and activate on the one that is left what all are to serve",
+            "others; activate on any server what all are to serve",
             active.exact,
             " and ".join(unfollowed),
         )

@@ -68,6 +68,9 @@ class PostgresConnection:
     def __init__(self, raw: Raw, dialect: Dialect) -> None:
         self.raw, self.dialect = raw, dialect
         self.is_unreplicated = False  # the wait of a COMMIT for a synchronous standby was cancelled
+        self.is_alone = False  # no other server writes, see `servers.stop_writes`
+        self.is_behind = False  # another server has switched versions, which this one does not know
+        self.knows_all = False  # this server knows all writes before the running transaction
         self.tables = set[str]()  # of vectors, which are known to exist
         # By table and key, what `vector_tables.flush` writes at once: each row would wait for its answer.
         self.vectors = dict[str, dict[int, tuple[int, bytes, int, int]]]()

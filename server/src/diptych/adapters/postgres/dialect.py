@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.adapters.postgres import servers, vector_tables, words, writes
+from diptych.adapters.postgres import announcements, servers, vector_tables, words, writes
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.postgres.filters import condition_of, holds, is_plain
 from diptych.adapters.sql.connection import MATCH, Many, Matches, Stopped, Writing
@@ -22,6 +22,8 @@ from diptych.core.collections.metadata.facets import FieldSummary, Months
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.metadata.ordering import OrderBy, Scalar, SortKey, month_of, sort_key
 from diptych.core.collections.metadata.words import WordQuery
+from diptych.core.collections.stored.collection import PairChanged
+from diptych.core.rollout.ports import SwitchRefused, of_rollout, waits_for_servers
 from diptych.core.types import Embedding, Keys, Metadata
 from diptych.errors import Conflict
 
@@ -150,14 +152,25 @@ class PostgresDialect:
         vectors = vector_tables.of_collection(db, c).values()
         vector_tables.drop(db, {f"words_{c}", *vectors, *vector_tables.of_no_collection(db)})
 
-    def begin_switch(self, db: PostgresConnection) -> None:
-        """Raise the generation, so that a server that did not live meanwhile notices the switch.
+    def begin_switch(self, db: PostgresConnection, rollout: str | None) -> None:
+        """Raise the generation, so that other servers notice the switch.
 
-        Raises Conflict while other servers are alive.
+        Raises Conflict without a rollout while other servers are alive; SwitchRefused unless they are ready
+        for it, and this one, which is the oldest, writes alone and knows all writes.
         """
-        if others := servers.others(db):
-            raise Conflict(servers.stop_first(others))
-        db.execute("UPDATE last_write SET generation = generation + 1")
+        if rollout is None:
+            if others := servers.others(db):
+                raise Conflict(servers.stop_first(others))
+        elif waits_for := announcements.lacking(db, of_rollout(rollout), db.raw.info.backend_pid):
+            raise SwitchRefused(waits_for_servers(waits_for))
+        elif not (db.is_alone and db.knows_all and servers.is_oldest(db, db.raw.info.backend_pid)):
+            raise SwitchRefused("another server may have written meanwhile, or run the rollout")
+        writes.switch(db)
+
+    def require_followed(self, db: PostgresConnection) -> None:
+        """Raise PairChanged if another server has switched versions, which this one does not know yet."""
+        if db.is_behind:
+            raise PairChanged
 
     def last_write(self, db: PostgresConnection) -> int:
         """The number of the last write of all servers."""

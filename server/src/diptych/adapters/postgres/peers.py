@@ -1,8 +1,9 @@
 """The other servers of the database, and what they have written."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
-from diptych.adapters.postgres import servers, writes
+from diptych.adapters.postgres import announcements, servers, writes
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.postgres.threads import PostgresThreads
 from diptych.adapters.postgres.writes import LastWrite
@@ -21,6 +22,11 @@ class PostgresPeers:
     def is_alone(self) -> bool:
         """Whether no other server can use the database."""
         return not self._threads.is_shared
+
+    @property
+    def name(self) -> str:
+        """The name by which others know this server; empty where there are none."""
+        return "" if self.is_alone else self._threads.application_name
 
     async def lacking(self) -> int | None:
         """The number of the last write, if others have written since the last `news` that were taken.
@@ -50,7 +56,7 @@ class PostgresPeers:
 
     def take(self, news: News) -> None:
         """Note that this server knows the news."""
-        self._threads.know(LastWrite(news.write, news.id, self._threads.known.generation))
+        self._threads.know(LastWrite(news.write, news.id, news.generation))
 
     async def live(self) -> None:
         """Hold the lock of the database, also after the connection was lost."""
@@ -67,3 +73,29 @@ class PostgresPeers:
         if self.is_alone:
             return True
         return await self._threads.read(lambda db: servers.is_oldest(db, self._threads.pid))
+
+    def writing_alone(self) -> AbstractAsyncContextManager[None]:
+        """Let no other server write inside the block. Raises StoreUnavailable."""
+        return self._threads.writing_alone()
+
+    async def announce(self, what: str, note: str = "") -> None:
+        """Say something to the others, as long as this server is alive."""
+        await asyncio.to_thread(self._threads.announce, what, note)
+
+    async def withdraw(self, what: str, *, of_all: bool = False) -> None:
+        """Say something no more; `of_all`: nobody does."""
+        await asyncio.to_thread(self._threads.withdraw, what, of_all=of_all)
+
+    async def lacking_announcement(self, what: str) -> list[str]:
+        """The others that are alive, or may come back, and have not announced something without a note."""
+        if self.is_alone:
+            return []
+        if self._threads.has_come_back:
+            return ["servers that may come back, as this one has"]
+        return await self._threads.read(lambda db: announcements.lacking(db, what, self._threads.pid))
+
+    async def announced_by_dead(self, prefix: str) -> dict[str, str]:
+        """What begins with a prefix and only servers that are gone have announced, each with one's name."""
+        if self.is_alone:
+            return {}
+        return await self._threads.read(lambda db: announcements.by_dead(db, prefix))

@@ -5,7 +5,7 @@ from itertools import chain
 from secrets import token_hex
 from typing import Protocol
 
-from diptych.adapters.postgres import servers, vector_tables, writes
+from diptych.adapters.postgres import announcements, servers, vector_tables, writes
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.sqlite.schema import CONVERSIONS, OLDEST, SCHEMA, VERSION
 from diptych.errors import ConfigError, CorruptStore, DataDirLocked, StoreError
@@ -92,6 +92,7 @@ def prepare(db: PostgresConnection, folder: FolderId, *, is_used: bool) -> None:
         _create(db, id or token_hex(16))
     else:
         _convert(db, version)
+    db.execute(announcements.TABLE)  # which earlier releases lack, and do not mind
     if version < VERSION:
         db.execute("INSERT INTO schema_version VALUES (?, now()::text)", (VERSION,))
     (found,) = db.execute("SELECT folder FROM last_write").fetchone() or ("",)

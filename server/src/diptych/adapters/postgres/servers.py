@@ -1,6 +1,7 @@
 """The servers that use a database: the session of each that writes holds a lock as long as it lives.
 
-A server alone takes the lock for itself. Servers with common originals share it.
+A server alone takes the lock for itself. Servers with common originals share it. A second lock is that of
+all writes: each of them shares it, until one server takes it for itself, to write alone.
 """
 
 from collections.abc import Sequence
@@ -8,15 +9,18 @@ from collections.abc import Sequence
 from diptych.adapters.postgres.connection import PostgresConnection
 
 _KEY = "hashtext('diptych'), hashtext(current_schema())"
-_HOLDERS = (
+_WRITES = "hashtext('diptych writes'), hashtext(current_schema())"
+# The condition of a query that waits until no other server writes alone.
+MAY_WRITE = f"pg_advisory_xact_lock_shared({_WRITES}) IS NOT NULL"
+HOLDERS = (
     " FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) WHERE locktype = 'advisory' AND granted"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     " AND classid::bigint = hashtext('diptych')::bigint & 4294967295"
     " AND objid::bigint = hashtext(current_schema())::bigint & 4294967295 AND objsubid = 2"
 )
-_IN_ORDER = " ORDER BY backend_start NULLS LAST, pid"
+IN_ORDER = " ORDER BY backend_start NULLS LAST, pid"
 _STARTED = "to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
-_NAME = f"coalesce(application_name, 'unknown') || coalesce(', since ' || {_STARTED} || ' UTC', '')"
+NAME = f"coalesce(application_name, 'unknown') || coalesce(', since ' || {_STARTED} || ' UTC', '')"
 
 
 def lock(db: PostgresConnection, *, shared: bool) -> bool:
@@ -24,6 +28,18 @@ def lock(db: PostgresConnection, *, shared: bool) -> bool:
     function = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
     (is_taken,) = db.execute(f"SELECT {function}({_KEY})").fetchone() or (False,)
     return bool(is_taken)
+
+
+def stop_writes(db: PostgresConnection) -> None:
+    """Wait until no other server writes; none does from then on, until `go_on`, or the end of the session."""
+    db.execute(f"SELECT pg_advisory_lock({_WRITES})")
+    db.is_alone = True
+
+
+def go_on(db: PostgresConnection) -> None:
+    """Let other servers write again."""
+    db.is_alone = False
+    db.execute(f"SELECT pg_advisory_unlock({_WRITES})")
 
 
 def lock_schema(db: PostgresConnection) -> None:
@@ -38,13 +54,13 @@ def others(db: PostgresConnection) -> list[str]:
 
 def others_of(db: PostgresConnection, pid: int) -> list[str]:
     """The names of the sessions that hold the lock, but for one; the oldest first."""
-    query = f"SELECT {_NAME}{_HOLDERS} AND l.pid <> ?{_IN_ORDER}"
+    query = f"SELECT {NAME}{HOLDERS} AND l.pid <> ?{IN_ORDER}"
     return [str(name) for (name,) in db.execute(query, (pid,))]
 
 
 def is_oldest(db: PostgresConnection, pid: int) -> bool:
     """Whether a session is the oldest of those that hold the lock."""
-    first = db.execute(f"SELECT pid{_HOLDERS}{_IN_ORDER} LIMIT 1").fetchone()
+    first = db.execute(f"SELECT pid{HOLDERS}{IN_ORDER} LIMIT 1").fetchone()
     return first is not None and first[0] == pid
 
 

@@ -4,16 +4,15 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
 from socket import gethostname
 
 import psycopg
 
-from diptych.adapters.postgres import servers, vector_tables, writes
+from diptych.adapters.postgres import announcements, servers, vector_tables, writes
 from diptych.adapters.postgres.connection import PostgresConnection, connect, described
 from diptych.adapters.postgres.dialect import PostgresDialect
 from diptych.adapters.postgres.errors import (
@@ -32,12 +31,12 @@ from diptych.failpoints import around
 
 N_READERS = 4
 LOCK_WAIT_S = 5.0  # the connection of a killed server may live that long
+COME_BACK_S = 5.0  # in which all servers connect again after the database was restarted
 _LOST = (
     "the database has lost writes that were acknowledged, as a standby that lagged: "
     "restart the server to go on with what is left"
 )
 _TAKEN = "another server has used the database meanwhile: restart this one"
-_SWITCHED = "another server has changed meanwhile what versions serve: restart this one"
 _BYTES = (
     "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
     " WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
@@ -61,13 +60,15 @@ class PostgresThreads:
         """
         self._url, self.server, self.is_shared = url, token_hex(16), shared
         self._outage = Outage(described(url))
-        self._application_name = f"diptych {gethostname()[:30]} {os.getpid()}"
+        self.application_name = f"diptych {gethostname()[:30]} {os.getpid()}"
         self._dialect = PostgresDialect()
         self._connections = set[PostgresConnection]()
         self._local = threading.local()
         self.known = LastWrite()  # by any server, as far as this one knows all writes
         self._next = LastWrite()  # the one that may follow, until its COMMIT has an answer
         self.pid = 0  # of the connection that writes
+        self._announced: dict[str, str] = {}  # see `announce`
+        self._locked_at, self._n_locks = 0.0, 0  # of the lock of the database
         self._is_closing, self._is_refusing = False, False
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
@@ -128,7 +129,37 @@ class PostgresThreads:
 
         Raises StoreUnavailable, DataDirLocked.
         """
-        self._writer.submit(self._live).result()
+        self._writer.submit(self._do, lambda db: db.execute("SELECT 1")).result()
+
+    @asynccontextmanager
+    async def writing_alone(self) -> AsyncIterator[None]:
+        """Let no other server write inside the block. Raises StoreUnavailable.
+
+        A server whose connection is lost does not write alone any more.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            if self.is_shared:
+                await loop.run_in_executor(self._writer, self._do, servers.stop_writes)
+            yield
+        finally:
+            if self.is_shared:
+                await asyncio.shield(loop.run_in_executor(self._writer, self._go_on))
+
+    def announce(self, what: str, note: str) -> None:
+        """Say something to the other servers, as long as this one is alive. Blocking."""
+        self._announced[what] = note
+        self._writer.submit(self._do, lambda db: announcements.put(db, {what: note})).result()
+
+    def withdraw(self, what: str, *, of_all: bool = False) -> None:
+        """Say something no more; `of_all`: nobody does. Blocking."""
+        self._announced.pop(what, None)
+        self._writer.submit(self._do, lambda db: announcements.remove(db, what, of_all=of_all)).result()
+
+    @property
+    def has_come_back(self) -> bool:
+        """Whether the connection was lost and made again just now, so that other servers may do that, too."""
+        return self._n_locks > 1 and time.monotonic() - self._locked_at < COME_BACK_S
 
     def n_bytes(self) -> int:
         """The bytes of the tables with their indexes. Blocking."""
@@ -173,8 +204,6 @@ class PostgresThreads:
             raise self._refusal(_LOST)
         if last.number != self.known.number and not self.is_shared:
             raise self._refusal(_TAKEN)
-        if last.generation not in {self.known.generation, self._next.generation}:
-            raise self._refusal(_SWITCHED)
 
     def _begin(self, folder: FolderId, *, is_used: bool) -> None:
         """Take the database over. Runs in the thread of the writer."""
@@ -195,33 +224,42 @@ class PostgresThreads:
             raise
         self._local.db = db
 
-    def _live(self) -> None:
+    def _do(self, work: Callable[[PostgresConnection], object]) -> None:
+        """Do something with the connection that writes, outside of a transaction."""
         retries = Retries(self._outage, waits=False)
         while True:
             db: PostgresConnection | None = None
             try:
                 db = self._connection(is_writer=True)
-                db.execute("SELECT 1")
+                work(db)
                 return
             except psycopg.Error as error:
                 self._leave(db, error, retries)
 
+    def _go_on(self) -> None:
+        """Let others write again. A connection that was lost has done so."""
+        db: PostgresConnection | None = getattr(self._local, "db", None)
+        if db is None:
+            return
+        try:
+            servers.go_on(db)
+        except psycopg.Error:
+            self._roll_back(db)
+
     def _transact(self, work: Work[Result], step: AnyStep) -> Result:
-        id, in_doubt, retries = token_hex(16), list[Result](), Retries(self._outage)
+        id, in_doubt, retries = token_hex(16), list[tuple[Result, LastWrite]](), Retries(self._outage)
         while True:
             db: PostgresConnection | None = None
             try:
                 db = self._connection(is_writer=True)
                 db.execute("BEGIN")
                 last = writes.last_write(db, locked=True)  # waits for a COMMIT that still runs
-                own = writes.again(db, id, self.known.number) if in_doubt else None
-                if own is None:
+                if not (in_doubt and writes.again(db, in_doubt[0][1])):
                     in_doubt.clear()
-                    result, own = self._work(db, work, id, last)
-                self._next = own
-                in_doubt[:] = [result]
+                    in_doubt.append(self._work(db, work, id, last))
+                result, self._next = in_doubt[0]
                 self._commit(db, step)
-                self._note(own)
+                self._note(self._next)
                 self._outage.end()
                 return result
             except psycopg.Error as error:
@@ -239,6 +277,8 @@ class PostgresThreads:
         """Do the work of a transaction, and number it."""
         self._next = self.known
         self._require_known(db, last)
+        db.is_behind = last.generation != self.known.generation
+        db.knows_all = last.number == self.known.number
         result = work(db)
         vector_tables.flush(db)
         if not self.is_shared:
@@ -247,8 +287,8 @@ class PostgresThreads:
 
     def _note(self, own: LastWrite) -> None:
         """Know an own write, unless others have written before it: then it is among the next news."""
-        is_next = own.number == self.known.number + 1
-        self.known = own if is_next else replace(self.known, generation=own.generation)
+        if own.number == self.known.number + 1:
+            self.known = own
 
     def _commit(self, db: PostgresConnection, step: AnyStep) -> None:
         """Commit. Raises NotReplicated if the wait for a synchronous standby was cancelled."""
@@ -289,6 +329,7 @@ class PostgresThreads:
                     if not self._follows(last):
                         self._require_known(db, last)
                     self._lock(db)
+                    announcements.put(db, self._announced)
             except BaseException:
                 self._forget(db)
                 raise
@@ -296,7 +337,7 @@ class PostgresThreads:
         return db
 
     def _open(self) -> PostgresConnection:
-        db = connect(self._url, self._application_name, self._dialect)
+        db = connect(self._url, self.application_name, self._dialect)
         self._connections.add(db)
         return db
 
@@ -312,6 +353,8 @@ class PostgresThreads:
                 )
             time.sleep(PAUSE_S)
         self.pid = db.raw.info.backend_pid
+        self._locked_at, self._n_locks = time.monotonic(), self._n_locks + 1
+        db.is_alone = not self.is_shared
 
     def _leave(
         self, db: PostgresConnection | None, error: psycopg.Error, retries: Retries, *, in_doubt: bool = False

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from diptych.adapters.postgres import servers
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.sqlite.catalogue import uncounted
+from diptych.adapters.sqlite.rollouts import read_served
 from diptych.core.collections.stored.peers import News, RowChange
 
 N_KEPT = 5_000  # writes; a server that is further behind reads its collections anew
 PRUNE_EVERY = 100
+_SWITCHED = (0, "switched", 0)
 
 TABLES = (
     # `folder`: the one with the originals; `generation`: raised when other versions serve; `number`, `id`: of
@@ -23,7 +26,7 @@ TABLES = (
         folder TEXT NOT NULL, number BIGINT NOT NULL, id TEXT NOT NULL, generation BIGINT NOT NULL
     )""",
     "CREATE TABLE writes (number BIGINT PRIMARY KEY, id TEXT NOT NULL, server TEXT NOT NULL)",
-    # `kind`: that of `RowChange`; `identity` is 0 for rows that were removed.
+    # `kind`: that of `RowChange`, or "switched" of collection 0; `identity` is 0 but for vectors.
     """CREATE TABLE changes (
         number BIGINT NOT NULL, collection BIGINT NOT NULL, kind TEXT NOT NULL, identity BIGINT NOT NULL,
         keys BIGINT[] NOT NULL, PRIMARY KEY (number, collection, kind, identity)
@@ -44,7 +47,8 @@ class LastWrite:
 def last_write(db: PostgresConnection, *, locked: bool = False) -> LastWrite:
     """The last write. `locked`: no other transaction writes until this one has ended."""
     query = "SELECT number, id, generation FROM last_write"
-    return LastWrite(*(db.execute(f"{query} FOR UPDATE" if locked else query).fetchone() or ()))
+    alone = f"{query} WHERE {servers.MAY_WRITE} FOR UPDATE"
+    return LastWrite(*(db.execute(alone if locked else query).fetchone() or ()))
 
 
 def has_lost(db: PostgresConnection, known: LastWrite, last: LastWrite) -> bool:
@@ -76,6 +80,13 @@ def note(
     db.changes.setdefault((c, kind, identity), []).extend(keys)
 
 
+def switch(db: PostgresConnection) -> None:
+    """Raise the generation, once in the running transaction: other versions serve from then on."""
+    if _SWITCHED not in db.changes:
+        db.changes[_SWITCHED] = []
+        db.execute("UPDATE last_write SET generation = generation + 1")
+
+
 def flush(db: PostgresConnection, number: int, id: str, server: str) -> LastWrite:
     """Write the number and id of the running transaction, and what was noted; return the write."""
     statement = (
@@ -95,15 +106,15 @@ def flush(db: PostgresConnection, number: int, id: str, server: str) -> LastWrit
     return own
 
 
-def again(db: PostgresConnection, id: str, after: int) -> LastWrite | None:
-    """The write of this id, if it took place after another one. Its COMMIT may lack on a standby, so that
-    something is written, whose COMMIT waits for both.
+def again(db: PostgresConnection, own: LastWrite) -> bool:
+    """Whether a write took place. Its COMMIT may lack on a standby, so that something is written, whose
+    COMMIT waits for both.
     """
-    found = db.execute("SELECT number FROM writes WHERE id = ? AND number > ?", (id, after)).fetchone()
-    if found is None:
-        return None
-    statement = "UPDATE last_write SET number = number RETURNING generation"
-    return LastWrite(int(found[0]), id, *(db.execute(statement).fetchone() or ()))
+    query = "SELECT 1 FROM writes WHERE number = ? AND id = ?"
+    if db.execute(query, (own.number, own.id)).fetchone() is None:
+        return False
+    db.execute("UPDATE last_write SET number = number")
+    return True
 
 
 def news_since(db: PostgresConnection, known: LastWrite, last: LastWrite, server: str) -> News:
@@ -117,8 +128,16 @@ def news_since(db: PostgresConnection, known: LastWrite, last: LastWrite, server
         " LEFT JOIN identities i ON i.number = changes.identity"
         " WHERE w.number > ? AND w.number <= ? AND server <> ? ORDER BY w.number, kind"
     )
-    rows = db.execute(query, span)
-    changes = [RowChange(*row) for row in rows]
+    rows = db.execute(query, span).fetchall()
+    changes = [RowChange(*row) for row in rows if row[2] != "switched"]
     only_adds = numbers <= {one.write for one in changes} and all(one.kind == "added" for one in changes)
     is_whole = known.number == last.number or (oldest is not None and oldest <= known.number + 1)
-    return News(last.number, last.id, uncounted(db), changes, only_adds=only_adds, is_whole=is_whole)
+    switched = max((row[0] for row in rows if row[2] == "switched"), default=last.number)
+    serving = read_served(db)
+    return News(
+        *(last.number, last.id, last.generation, uncounted(db), changes),
+        only_adds=only_adds,
+        is_whole=is_whole,
+        switched=None if last.generation == known.generation else switched,
+        active=None if serving is None else serving.active,
+    )

@@ -119,8 +119,14 @@ class Dialect(Protocol):
         """Drop the tables that a collection has of its own."""
         ...
 
-    def begin_switch(self, db: Any) -> None:
-        """Prepare to serve or move to other versions. Raises Conflict while other servers are alive."""
+    def begin_switch(self, db: Any, rollout: str | None) -> None:
+        """Prepare to serve or move to other versions. Raises SwitchRefused unless all other servers that are
+        alive are ready to switch by the rollout, Conflict without one while any are alive.
+        """
+        ...
+
+    def require_followed(self, db: Any) -> None:
+        """Raise PairChanged if another server has switched versions, which this one does not know yet."""
         ...
 
     def last_write(self, db: Any) -> int:

@@ -67,7 +67,7 @@ class SqlCatalogue:
         text_fields: TextFields = None,
         exif: ExifLevel = "none",
     ) -> CollectionInfo:
-        """Create a collection. Raises Conflict if the name is taken."""
+        """Create a collection. Raises Conflict if the name is taken, PairChanged as `RowWriter.put`."""
         return await self._threads.write(
             lambda db: _create(db, name, keep, identity, ref=ref, text_fields=text_fields, exif=exif)
         )
@@ -172,6 +172,7 @@ def _create(
     text_fields: TextFields,
     exif: ExifLevel,
 ) -> CollectionInfo:
+    db.dialect.require_followed(db)
     created_at, fields = sql.now(), text_index.stored_fields(text_fields)
     _take_name(db, name)
     (number,) = db.execute(
@@ -228,10 +229,14 @@ def _exif_after(before: ExifLevel, read_to: int | None, level: ExifLevel) -> int
     return 0 if LEVELS.index(level) > LEVELS.index(before) else read_to
 
 
-def move_collection(db: Connection, c: int, target: Target, identity: str) -> None:
-    """Note what makes the vectors of a collection from now on, and what did before. Raises NotFound."""
+def move_collection(
+    db: Connection, c: int, target: Target, identity: str, rollout: str | None = None
+) -> None:
+    """Note what makes the vectors of a collection from now on, and what did before. Raises NotFound, and as
+    `Dialect.begin_switch`.
+    """
     begin_change(db, c)
-    db.dialect.begin_switch(db)
+    db.dialect.begin_switch(db, rollout)
     before = "CASE WHEN identity IS NULL OR identity = ?4 THEN previous_identity ELSE identity END"
     db.execute(
         f"UPDATE collections SET model = ?1, previous_identity = {before},"

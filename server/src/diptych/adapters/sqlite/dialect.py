@@ -101,7 +101,10 @@ class SqliteDialect:
         """Drop the table of words."""
         db.execute(f"DROP TABLE IF EXISTS words_{c}")
 
-    def begin_switch(self, db: sqlite3.Connection) -> None:
+    def begin_switch(self, db: sqlite3.Connection, rollout: str | None) -> None:
+        """Nothing: there is one server."""
+
+    def require_followed(self, db: sqlite3.Connection) -> None:
         """Nothing: there is one server."""
 
     def last_write(self, db: sqlite3.Connection) -> int:

@@ -11,6 +11,7 @@ from diptych.adapters.sqlite.catalogue import move_collection
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, ServedVersions
 from diptych.core.types import Target, VersionRef
+from diptych.errors import Conflict
 
 MAX_ENDED = 100  # rollouts that have ended, beyond which they are forgotten
 MAX_TRIED = 1_000  # versions whose newest rollout is kept, as a record that they were tried
@@ -30,25 +31,26 @@ class SqlRollouts:
 
     async def served(self) -> ServedVersions | None:
         """The version that served last; None in a new data folder."""
-        return await self._threads.read(_served)
+        return await self._threads.read(read_served)
 
     def served_now(self) -> ServedVersions | None:
         """As `served`, but blocking."""
-        return self._threads.read_now(_served)
+        return self._threads.read_now(read_served)
 
     async def switch(
         self, served: ServedVersions | None, moves: Mapping[int, CollectionMove], rollout: Rollout
     ) -> None:
         """Set what serves (None keeps it), move collections, by number, and store the rollout that did it, in
-        one transaction. Raises NotFound for a collection, Conflict while other servers are alive, and changes
-        nothing then.
+        one transaction. Raises NotFound for a collection, SwitchRefused while other servers are not ready,
+        Conflict for a rollout that has ended, and changes nothing then.
         """
 
         def work(db: Connection) -> None:
+            _require_open(db, rollout.id)
             if served is not None:
-                _set_served(db, served)
+                _set_served(db, served, rollout.id)
             for c, move in moves.items():
-                move_collection(db, c, move.target, move.identity)
+                move_collection(db, c, move.target, move.identity, rollout.id)
             _put(db, rollout)
 
         await self._threads.write(work, step="switch_commit")
@@ -72,7 +74,9 @@ class SqlRollouts:
         await self._threads.write(work)
 
     async def put_rollout(self, rollout: Rollout) -> None:
-        """Store a rollout, or replace the one of the same id; forget old ones that have ended."""
+        """Store a rollout, or replace the one of the same id, unless that has ended; forget old ones that
+        have ended.
+        """
         await self._threads.write(
             lambda db: _put(db, rollout), step="rollout_commit", makes_room=rollout.has_ended
         )
@@ -83,7 +87,8 @@ class SqlRollouts:
         return await self._threads.read(lambda db: [_rollout(row) for row in db.execute(query, (limit,))])
 
 
-def _served(db: Connection) -> ServedVersions | None:
+def read_served(db: Connection) -> ServedVersions | None:
+    """The version that served last; None in a new database."""
     rows = db.execute(
         "SELECT role, model, version, bundle, precision, decode, wanted FROM serving"
         " WHERE role IN ('active', 'previous')"
@@ -104,12 +109,19 @@ def _columns(target: Target) -> tuple[str, int, str, str, str]:
     return ref.name, ref.version, ref.bundle, target.precision, target.decode
 
 
-def _set_served(db: Connection, served: ServedVersions) -> None:
-    before = _served(db)
+def _require_open(db: Connection, id: str) -> None:
+    """Raise Conflict if a rollout has ended without a switch, as it was cancelled on another server."""
+    query = "SELECT state FROM rollouts WHERE id = ? AND state IN ('failed', 'cancelled')"
+    if (found := db.execute(query, (id,)).fetchone()) is not None:
+        raise Conflict(f"rollout {id} has ended: it is {found[0]}")
+
+
+def _set_served(db: Connection, served: ServedVersions, rollout: str) -> None:
+    before = read_served(db)
     if before == served:
         return
     if before is not None:
-        db.dialect.begin_switch(db)
+        db.dialect.begin_switch(db, rollout)
     targets = {"active": served.active, "previous": served.previous}
     rows = [(role, *_columns(one), served.wanted) for role, one in targets.items() if one is not None]
     db.execute("DELETE FROM serving WHERE role IN ('active', 'previous')")
@@ -124,8 +136,8 @@ def _put(db: Connection, rollout: Rollout) -> None:
     changes = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)
     db.execute(
         f"INSERT INTO rollouts ({_ROLLOUT}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-        f" ON CONFLICT (id) DO UPDATE SET {changes}",
-        _row(rollout),
+        f" ON CONFLICT (id) DO UPDATE SET {changes} WHERE NOT rollouts.{_ENDED}",
+        (*_row(rollout), *FINAL_STATES),
     )
     newest = f"SELECT rowid FROM rollouts WHERE {_ENDED} ORDER BY rowid DESC LIMIT ?"
     tried = (

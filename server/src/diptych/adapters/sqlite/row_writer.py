@@ -56,13 +56,16 @@ class SqlRowWriter:
     ) -> Written:
         """Add N rows in order and the outcomes of job items in `notes`, in one transaction.
 
-        Raises NotFound for the collection, or for a job that has ended.
+        Raises NotFound for the collection, or for a job that has ended; PairChanged if another server has
+        switched versions meanwhile.
         """
 
         kept = list[int]()
 
         def work(db: Connection) -> Written:
             change = begin_change(db, c)
+            if rows:
+                db.dialect.require_followed(db)
             number = sql.add_identity(db, identity) if rows else 0
             with writing_words(db, c) as words:
                 writing = RowWriting(c, number, change, words, kept)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from diptych.core.collections.moves import Moves
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.stored.peers import News, RowChange
@@ -16,7 +17,7 @@ from diptych.core.collections.stored.ports import Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.serving.live_index import LiveIndex
 from diptych.core.serving.snapshot import Serving
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +68,12 @@ class Follower:
         registry: CollectionRegistry,
         serving: Serving,
         records: Records,
+        moves: Moves,
         write_queue: SerialWriteQueue,
     ) -> None:
+        self.obstacle = ""  # why this server cannot follow the others, and answers nothing
         self._registry = registry
+        self._moves = moves
         self._serving = serving
         self._records = records
         self._write_queue = write_queue
@@ -116,14 +120,44 @@ class Follower:
             await self._apply(await self._records.peers.news())
 
     async def _apply(self, news: News) -> None:
+        self._require_loaded(news)
         if not news.is_whole:
             log.warning(
                 "other servers have written too much since this one looked: all vectors are read anew"
             )
+        await self._know_collections(news)
+        if news.switched is not None and news.active is not None:
+            await self._change_all(news, [one for one in news.changes if one.write <= news.switched])
+            identities = {info.number: info.identity for info in news.collections}
+            await self._moves.follow_switch(self._registry, identities, news.active)
+        await self._change_all(news, [one for one in news.changes if one.write > (news.switched or 0)])
+        self._records.peers.take(news)
+
+    def _require_loaded(self, news: News) -> None:
+        """Raise StoreUnavailable until what others have switched to is loaded."""
+        self.obstacle = ""
+        if news.switched is None or news.active is None:
+            return
+        try:
+            self._moves.require_loaded(news.active)
+        except StoreUnavailable as error:
+            self.obstacle = error.message
+            raise
+
+    async def _know_collections(self, news: News) -> None:
+        """Take over which collections there are, in all snapshots."""
+        next = self._serving.next
+        filled = set[int]() if next is None else set(next.pairs)
+        known = {collection.number for collection in self._registry} - (set() if news.is_whole else filled)
         await self._registry.follow(news.collections, anew=not news.is_whole)
+        for collection in list(self._registry):
+            if collection.number not in known:
+                await self._moves.open_in_next(collection)
+
+    async def _change_all(self, news: News, found: Sequence[RowChange]) -> None:
         last_changes = {info.number: info.change for info in news.collections}
         changes: dict[int, _Changes] = {}
-        for change in news.changes:
+        for change in found:
             changes.setdefault(change.c, _Changes()).add(change)
         for collection in self._registry:
             if collection.number in changes:
@@ -131,9 +165,8 @@ class Follower:
                     collection,
                     changes[collection.number],
                     last_change=last_changes[collection.number],
-                    write=news.write,
+                    write=found[-1].write,
                 )
-        self._records.peers.take(news)
 
     async def _change(
         self, collection: Collection, changes: _Changes, *, last_change: int, write: int

@@ -1,8 +1,8 @@
 """Build the next snapshot while the current one answers, and switch to it."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.stored.ports import Records
@@ -13,7 +13,8 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.concurrency.shared import Shared
 from diptych.core.serving.snapshot import Pair, Serving
 from diptych.core.serving.version import Version
-from diptych.errors import Conflict, DiptychError, NotFound
+from diptych.core.types import Target
+from diptych.errors import Conflict, DiptychError, NotFound, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,10 @@ class Moves:
         reembedder: Reembedder,
         upkeep: IndexUpkeep,
         write_queue: SerialWriteQueue,
+        catch_up: Callable[[], Awaitable[None]],
     ) -> None:
+        """`catch_up`, inside a write, knows what other servers have written."""
+        self._catch_up = catch_up
         self._serving = serving
         self._records = records
         self._indexes = indexes
@@ -105,9 +109,49 @@ class Moves:
         `moving` are the collections in it. What they lack is embedded in the write, in which nothing can be
         added; those with images that were added without a file keep what they have. `store` makes the switch
         durable, of those that move and those that were left; what it raises is raised, and nothing has
-        changed. `done` is called when searches have changed, without anything in between.
+        changed. `done` is called when searches have changed, without anything in between. No other server
+        writes meanwhile.
         """
         await self._write_queue.run(self._switch(moving, store, done))
+
+    async def open_in_next(self, collection: Collection) -> None:
+        """Give a collection that another server has made vectors in the next snapshot, if there is one. Only
+        inside a write.
+        """
+        if self._serving.next is not None and collection.number not in self._serving.next.pairs:
+            with suppress(NotFound):  # it was dropped since
+                await self._prepare(collection)
+
+    def require_loaded(self, active: Target) -> None:
+        """Raise StoreUnavailable until this server has loaded the version that others serve."""
+        next, current = self._serving.next, self._serving.current.version.target
+        if current != active and (next is None or next.version.target != active):
+            raise StoreUnavailable(
+                f"other servers of the database serve {active.exact} since, which this one still loads"
+            )
+
+    async def follow_switch(
+        self, collections: Iterable[Collection], identities: Mapping[int, str | None], active: Target
+    ) -> None:
+        """Switch as another server has: to the version that serves now, which was loaded before.
+
+        `identities` are those of the vectors that collections have now. Only inside a write.
+        """
+        serving = self._serving
+        if serving.next is None or serving.next.version.target != active:
+            serving.begin(serving.current.shared_version)
+        moved = list[Collection]()
+        assert serving.next is not None, "begun before"
+        for collection in collections:
+            if identities.get(collection.number) != serving.next.version.identity:
+                serving.set_next(collection.number, None)
+                continue
+            await self.open_in_next(collection)
+            if (pair := serving.next.pairs.get(collection.number)) is not None:
+                pair.index.failed |= pair.index.unindexed  # the other server has tried them
+                moved.append(collection)
+        serving.switch()
+        _note_moved(moved)
 
     async def _begin(self, version: Shared[Version]) -> None:
         previous, current = self._serving.previous, self._serving.current
@@ -156,15 +200,21 @@ class Moves:
         done: Callable[[], None],
     ) -> None:
         left = list[Collection]()
-        for collection, pair in moving():
-            await self._reembedder.finish_in_write(collection, pair)
-            if pair.index.without_image:
-                await self._leave(collection)
-                left.append(collection)
-        moved = moving()
-        await store(moved, left)
-        self._serving.switch()  # nothing is awaited between the switch in the store and this one
-        for collection, _ in moved:
-            collection.reason, collection.stays = "", ""
-            collection.report_metrics()
-        done()
+        async with self._records.peers.writing_alone():
+            await self._catch_up()
+            for collection, pair in moving():
+                await self._reembedder.finish_in_write(collection, pair)
+                if pair.index.without_image:
+                    await self._leave(collection)
+                    left.append(collection)
+            moved = moving()
+            await store(moved, left)
+            self._serving.switch()  # nothing is awaited between the switch in the store and this one
+            _note_moved(collection for collection, _ in moved)
+            done()
+
+
+def _note_moved(moved: Iterable[Collection]) -> None:
+    for collection in moved:
+        collection.reason, collection.stays = "", ""
+        collection.report_metrics()

@@ -111,7 +111,7 @@ class CollectionRegistry:
     async def follow(self, stored: Sequence[CollectionInfo], *, anew: bool) -> None:
         """Take over what other servers have made, changed and dropped. `stored`: all collections that are.
 
-        `anew`: read all rows again. Only inside a write.
+        `anew`: read all rows again; the other snapshots are emptied. Only inside a write.
         """
         there = {info.number: info for info in stored}
         for collection in self:
@@ -125,8 +125,10 @@ class CollectionRegistry:
             collection.name, collection.keep, collection.text_fields = info.name, info.keep, info.text_fields
         self._collections = {collection.name: collection for collection in known.values()}
         lacking = there.keys() if anew else there.keys() - known.keys()
-        if lacking:
+        if anew:
             self._serving.drop_previous()
+            self._serving.begin_again()
+        if lacking:
             sources = await self._records.catalogue.sources()
             stored = await self._records.catalogue.list()
             await self._open_all([info for info in stored if info.number in lacking], sources)

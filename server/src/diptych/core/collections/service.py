@@ -22,6 +22,7 @@ from diptych.core.collections.stored.duplicates import Collapse, fold_near, fold
 from diptych.core.collections.stored.file_references import FileReferences
 from diptych.core.collections.stored.ids import check_collection_name
 from diptych.core.collections.stored.originals import Originals
+from diptych.core.collections.stored.peers import Peers
 from diptych.core.collections.stored.ports import Records
 from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
@@ -49,7 +50,7 @@ from diptych.core.types import (
     VersionRef,
     WordMatches,
 )
-from diptych.errors import Conflict, NotFound
+from diptych.errors import Conflict, NotFound, StoreUnavailable
 
 Found = TypeVar("Found")
 
@@ -111,17 +112,9 @@ class Collections:
         await self._records.close()
 
     @property
-    def is_alone(self) -> bool:
-        """Whether no other server can use the database."""
-        return self._records.peers.is_alone
-
-    async def others(self) -> builtins.list[str]:
-        """The names of the other servers that use the database now."""
-        return await self._records.peers.others()
-
-    async def leads(self) -> bool:
-        """Whether this server does what one server does for all."""
-        return await self._records.peers.leads()
+    def peers(self) -> Peers:
+        """The other servers of the database."""
+        return self._records.peers
 
     async def catch_up(self) -> None:
         """Know all that any server of the database had acknowledged when this was called.
@@ -142,8 +135,13 @@ class Collections:
         Raises Conflict if the name is taken, InvalidValue for a bad name.
         """
         self._registry.require_name_free(check_collection_name(name))
-        collection = await self._write_queue.run(self._registry.create(name, keep, text_fields))
-        return collection.info()
+        while True:
+            try:
+                collection = await self._write_queue.run(self._registry.create(name, keep, text_fields))
+            except PairChanged:  # by a switch on another server
+                await self.catch_up()
+            else:
+                return collection.info()
 
     async def ensure(self, name: str) -> CollectionInfo:
         """Return the collection of this name; create it if there is none."""
@@ -179,9 +177,11 @@ class Collections:
                 collection.report_metrics()
 
     async def require_writable(self) -> None:
-        """Raise StoreUnavailable while files of the data folder are gone, as when a disk is unmounted, and
-        StoreReadOnly while a disk takes no writes.
+        """Raise StoreUnavailable while files of the data folder are gone, as when a disk is unmounted, or
+        this server has not loaded what others serve, and StoreReadOnly while a disk takes no writes.
         """
+        if self._follower.obstacle:
+            raise StoreUnavailable(self._follower.obstacle)
         await self._files.require_writable()
 
     async def database_bytes(self) -> int:
@@ -264,6 +264,7 @@ class Collections:
                         collection, pair.version, items, replace=replace, notes=notes
                     )
                 except PairChanged:
+                    await self.catch_up()
                     continue  # embed them with the new version
                 return Added(pair.model, outcomes)
 
@@ -293,7 +294,7 @@ class Collections:
             try:
                 return Added(model, await self._vectors.add(collection, model, items, replace=replace))
             except PairChanged:
-                continue  # they may be of the new version, too, if their origin names no precision
+                await self.catch_up()  # they may be of the new version, too, if their origin has no precision
 
     async def carriers(
         self, searched: Sequence[Collection], words: WordQuery | None

@@ -84,14 +84,14 @@ class Jobs:
         """
         waiting = [job for job in await self._store.jobs() if not job.has_ended]
         here = await self._inputs.keep_only({job.id for job in waiting})
-        if not self._collections.is_alone:
+        if not self._collections.peers.is_alone:
             waiting = [job for job in waiting if job.id in here]
         for job in reversed(waiting):  # the oldest first
             self._queue.put(job)
             if obstacle := self._queue.obstacle(job.id):
                 log.warning("job %s waits: %s", job.id, obstacle)
         self._background.start(self._run_all(), "running jobs")
-        if not self._collections.is_alone:
+        if not self._collections.peers.is_alone:
             self._background.start(self._look_at_others(), "looking at jobs of other servers")
 
     async def close(self) -> None:

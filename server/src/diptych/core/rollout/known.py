@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
+from diptych.core.rollout.join import RolloutJoin
 from diptych.core.rollout.ports import RolloutStore
 from diptych.core.rollout.run import RolloutRun
 from diptych.core.rollout.types import Rollout
@@ -21,6 +22,7 @@ class KnownRollouts:
         self._store = store
         self._rollouts: dict[str, Rollout] = {}
         self.run: RolloutRun | None = None  # the one that runs
+        self.join: RolloutJoin | None = None  # of a rollout that another server runs
         self.begun = asyncio.Event()  # set when there may be one that waits
 
     async def open(self) -> None:
@@ -28,12 +30,30 @@ class KnownRollouts:
         for rollout in reversed(await self._store.rollouts(MAX_SHOWN + MAX_KNOWN)):
             self.note(rollout if rollout.has_ended else replace(rollout, state="waiting"))
 
+    async def refresh(self, *, leads: bool) -> None:
+        """Know what other servers have stored. Where this server `leads`, it runs what has not ended."""
+        for rollout in reversed(await self._store.rollouts(MAX_SHOWN)):
+            is_here = self.run is not None and self.run.rollout.id == rollout.id
+            if rollout.has_ended or not (leads or is_here):
+                self.note(rollout)
+            elif not is_here:
+                self.note(replace(rollout, state="waiting"))
+
+    @property
+    def under_way(self) -> RolloutRun | RolloutJoin | None:
+        """The rollout that this server runs or takes part in."""
+        return self.run or self.join
+
     def get(self, id: str) -> Rollout:
         """One rollout as it is now. Raises NotFound."""
         if id not in self._rollouts:
             raise NotFound(f"there is no rollout {id[:80]!r}")
-        run = self.run
-        return run.rollout if run is not None and run.rollout.id == id else self._rollouts[id]
+        run, known = self.run, self._rollouts[id]  # ended: cancelled, also on another server
+        return run.rollout if run is not None and run.rollout.id == id and not known.has_ended else known
+
+    def stored(self, id: str) -> Rollout:
+        """One rollout as it is in the store, as far as that is known."""
+        return self._rollouts[id]
 
     def newest(self, limit: int = MAX_SHOWN) -> list[Rollout]:
         """The newest rollouts, newest first."""

@@ -8,6 +8,20 @@ from diptych.core.rollout.types import CollectionMove, Rollout, ServedVersions
 from diptych.core.types import VersionRef
 
 
+class SwitchRefused(Exception):
+    """Other servers of the database are not ready to switch: to be tried again."""
+
+
+def of_rollout(id: str) -> str:
+    """What servers announce once they are ready to switch by a rollout."""
+    return f"rollout {id}"
+
+
+def waits_for_servers(names: Sequence[str]) -> str:
+    """The reason why a rollout goes on waiting."""
+    return f"waits for {'; '.join(names)}"
+
+
 class RolloutStore(Protocol):
     """Remembers what serves and which rollouts there were. Writes are durable when they return."""
 
@@ -23,7 +37,8 @@ class RolloutStore(Protocol):
 
         A collection that gets another identity remembers the one that it had before. Vectors of other
         identities than these two are deleted later, by `VectorRows.forget`. Raises NotFound for a collection,
-        Conflict while other servers are alive, and changes nothing then.
+        SwitchRefused while other servers of the database are not ready, Conflict for a rollout that has
+        ended, and changes nothing then.
         """
         ...
 
@@ -36,7 +51,7 @@ class RolloutStore(Protocol):
         ...
 
     async def put_rollout(self, rollout: Rollout) -> None:
-        """Store a rollout, or replace the one of the same id."""
+        """Store a rollout, or replace the one of the same id, unless that has ended."""
         ...
 
     async def rollouts(self, limit: int) -> list[Rollout]:

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.upkeep.reembed import Pace
-from diptych.core.rollout.run import RolloutParts
+from diptych.core.rollout.parts import RolloutParts
 from diptych.core.rollout.types import PreviousVersion
 from diptych.core.serving.snapshot import Pair
 from diptych.core.types import Target
@@ -28,16 +28,16 @@ class KeptVersion:
         self._n_lagging = 0  # as long as it is closed, since a rollout has begun: as it was last
 
     async def keep_up(self, pace: Pace, is_rolling: Callable[[], bool]) -> None:
-        """Open it, and embed what collections lack of it: in spare time, while no rollout runs, and no other
-        server uses the database.
+        """Open it, and embed what collections lack of it: in spare time, while no rollout runs.
+
+        One server does that for all that use the database; the others get what it has embedded.
         """
-        if not await self._are_others():
-            await self._open(lambda: False)
+        await self._open(lambda: False)
         while True:
             await asyncio.sleep(CATCH_UP_S)
-            if await self._are_others():
-                continue
             await self._open(is_rolling)
+            if not await self._leads():
+                continue
             for collection, pair in self._kept():
                 if not pair.index.pending or is_rolling():
                     continue
@@ -71,11 +71,11 @@ class KeptVersion:
             bundle_bytes=bundle_bytes,
         )
 
-    async def _are_others(self) -> bool:
+    async def _leads(self) -> bool:
         try:
-            return bool(await self._parts.collections.others())
+            return await self._parts.collections.peers.leads()
         except StoreError:
-            return True  # for all that is known
+            return False  # for all that is known
 
     async def _open(self, is_rolling: Callable[[], bool]) -> None:
         """Give vectors of it to collections that lack them, such as those that were created since."""

@@ -5,12 +5,14 @@ import builtins
 import logging
 from collections.abc import Mapping
 
+from diptych.core.collections.stored.peers import Peers
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.ports import Metrics
 from diptych.core.rollout.known import MAX_SHOWN, KnownRollouts
 from diptych.core.rollout.pacing import EncoderShare
+from diptych.core.rollout.parts import RolloutParts
+from diptych.core.rollout.ports import SwitchRefused
 from diptych.core.rollout.previous import KeptVersion
-from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.rollout.types import (
     CollectionProgress,
@@ -23,9 +25,11 @@ from diptych.core.rollout.watcher import RepositoryWatcher
 from diptych.core.rollout.worker import RolloutWorker
 from diptych.core.serving.version import Version
 from diptych.core.types import Target, VersionRef
-from diptych.errors import ConfigError, Conflict, InvalidValue, NotFound
+from diptych.errors import ConfigError, Conflict, DiptychError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
+
+LOOK_S = 0.5  # between two looks at rollouts of other servers
 
 
 class Rollouts:
@@ -59,7 +63,7 @@ class Rollouts:
     async def open(self) -> None:
         """Resume the rollout that had not ended, and start to watch the model repository."""
         served, active = await self._parts.store.served(), self._active.target
-        others = await self._parts.collections.others()
+        others = await self._peers.others()
         if others and served is not None and served.active != active:
             raise ConfigError(
                 f"other servers of the database serve {served.active.exact}, and this one can only serve "
@@ -73,21 +77,24 @@ class Rollouts:
             begun = Rollout.new(active).ended(
                 "active"
             )  # so that the watcher does not undo a move to an older
-            await self._parts.store.switch(ServedVersions(active, None, self._worker.wanted), {}, begun)
+            try:
+                async with self._peers.writing_alone():
+                    await self._parts.collections.catch_up()
+                    chosen = ServedVersions(active, None, self._worker.wanted)
+                    await self._parts.store.switch(chosen, {}, begun)
+            except SwitchRefused as error:
+                raise ConfigError(f"{active.exact} cannot be served now: {error}; start again") from error
         else:
             self._kept.target = served.previous
         await self._known.open()
-        if others and self._known.open_ones():
-            raise ConfigError(
-                f"another server rolls {self._known.open_ones()[0].target.exact} out ({'; '.join(others)}): "
-                "start this one when that has ended"
-            )
         await self._watcher.open()
         idle = EncoderShare(self._parts.versions.busy_s, only_spare=True)
-        keeping_up = self._kept.keep_up(idle, lambda: self._known.run is not None)
+        keeping_up = self._kept.keep_up(idle, lambda: self._known.under_way is not None)
         self._background.start(self._worker.work(), "running rollouts")
         self._background.start(self._watcher.watch(), "watching the model repository")
         self._background.start(keeping_up, "keeping the version that served before")
+        if not self._peers.is_alone:
+            self._background.start(self._look_at_others(), "taking part in rollouts of other servers")
 
     async def open_read_only(self) -> None:
         """Know the rollouts that there were; none is resumed, and nothing is watched."""
@@ -115,12 +122,12 @@ class Rollouts:
 
         A rollout that is under way is cancelled. What is active already gives a rollout in the state
         "active". Raises NotFound, BundleError, ConfigError, InvalidValue for a precision that the version
-        lacks, and Conflict while other servers use the database.
+        lacks. Where several servers use the database, the one that lives longest runs the rollout, and all
+        switch at once.
         """
         async with self._activating:  # else two at once would not see each other, and both would run
+            await self._refresh()
             target = await self._target(await self._ref(name, version), precision)
-            if target != self._active.target:
-                await self._require_alone()
             for rollout in self._known.open_ones():
                 if rollout.target != target:
                     await self._worker.cancel(rollout, f"{target} is activated instead")
@@ -131,13 +138,6 @@ class Rollouts:
                 rollout = rollout.ended("active")
             return await self._known.add(rollout)
 
-    async def _require_alone(self) -> None:
-        if others := await self._parts.collections.others():
-            raise Conflict(
-                f"other servers use the database ({'; '.join(others)}): stop them first, and start them "
-                "again once this one has moved to the version"
-            )
-
     async def _joined(self, target: Target, *, despite_labels: bool) -> Rollout | None:
         """The rollout to this target that is under way, if it may do what this activation may do.
 
@@ -146,30 +146,35 @@ class Rollouts:
         for rollout in self._known.open_ones():
             if rollout.despite_labels or not despite_labels:
                 return rollout
-            if rollout.state != "compared":
+            if rollout.state != "compared" and self._worker.leads:
                 return await self._known.allow_less_agreement(rollout)
         return None
 
     async def cancel(self, id: str) -> Rollout:
         """End a rollout; what served before serves on. Raises NotFound, and Conflict once it has ended."""
+        await self._refresh()
         rollout = self._known.get(id)
         if rollout.has_ended:
             raise Conflict(f"rollout {id!r} has ended: it is {rollout.state}")
         await self._worker.cancel(rollout, "cancelled by a request")
+        await self._refresh()
         return self._known.get(id)
 
     async def list(self, limit: int = MAX_SHOWN) -> builtins.list[Rollout]:
         """The newest rollouts, newest first."""
+        await self._refresh()
         return self._known.newest(limit)
 
     async def get(self, id: str) -> Rollout:
         """One rollout. Raises NotFound."""
+        await self._refresh()
         return self._known.get(id)
 
     def progress(self, id: str) -> Progress | None:
         """How far the rollout has come; None unless it is under way."""
-        run = self._known.run
-        return run.progress() if run is not None and run.rollout.id == id else None
+        run = self._known.under_way
+        is_it = run is not None and run.rollout is not None and run.rollout.id == id
+        return run.progress() if run is not None and is_it else None
 
     def failures(self, name: str) -> Mapping[int, str]:
         """Why versions of a model could not be activated, by their number, of each the newest attempt."""
@@ -177,23 +182,65 @@ class Rollouts:
 
     def of_collections(self) -> Mapping[str, CollectionProgress]:
         """The collections that the rollout under way moves, by their names, once they are being embedded."""
-        return {} if self._known.run is None else self._known.run.of_collections()
+        run = self._known.under_way
+        return {} if run is None else run.of_collections()
 
     async def status(self) -> RolloutStatus:
         """The version that serves, the one before, and the rollout under way.
 
         What served with another decode mode is left out: a change of that setting is not rolled back.
         """
-        previous, run = await self._kept.status(), self._known.run
+        await self._refresh()
+        previous, run = await self._kept.status(), self._known.under_way
         if previous is not None and previous.target.decode != self._triggers.decode:
             previous = None
         return RolloutStatus(
             active=self._active.target,
             policy=self._triggers.kind,
             previous=previous,
-            running=None if run is None else run.rollout,
+            running=self._running(),
             progress=None if run is None else run.progress(),
         )
+
+    @property
+    def _peers(self) -> Peers:
+        return self._parts.collections.peers
+
+    def _running(self) -> Rollout | None:
+        """The rollout under way, which may run on another server."""
+        if self._known.run is not None:
+            return self._known.run.rollout
+        waiting = [] if self._peers.is_alone else self._known.open_ones()
+        return waiting[0] if waiting else None
+
+    async def _refresh(self) -> None:
+        """Know what other servers have done to rollouts."""
+        if not self._peers.is_alone:
+            await self._known.refresh(leads=self._worker.leads)
+
+    async def _look_at_others(self) -> None:
+        """Know what other servers do, and take part in it, again and again."""
+        while True:
+            try:
+                await self._take_part()
+            except DiptychError as error:
+                log.debug("it is not known what other servers do: %s", error)
+            await asyncio.sleep(LOOK_S)
+
+    async def _take_part(self) -> None:
+        leads, served = await self._peers.leads(), await self._parts.store.served()
+        await self._known.refresh(leads=leads)
+        if served is not None and served.active == self._active.target:
+            self._kept.target, self._worker.wanted = served.previous, served.wanted
+            self._note_stays()
+        self._worker.take_part(None if served is None else served.active, leads=leads)
+
+    def _note_stays(self) -> None:
+        """Know why collections stay on their version, as the server says that ran the last rollout."""
+        ended = (one for one in self._known.newest() if one.state == "active")
+        for name, reason in (last.stays if (last := next(ended, None)) else {}).items():
+            if name in self._parts.collections:
+                self._parts.collections[name].stays = reason
 
     @property
     def _active(self) -> Version:

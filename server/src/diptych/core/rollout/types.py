@@ -32,7 +32,7 @@ class Rollout:
     target: Target
     state: RolloutState
     created_at: str  # ISO 8601, UTC
-    reason: str = ""  # why it failed, or was cancelled
+    reason: str = ""  # why it failed, or was cancelled; before that, what it waits for
     finished_at: str | None = None
     stays: Mapping[str, str] = field(default_factory=dict)
     comparison: Mapping[str, Any] | None = None

@@ -5,8 +5,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from diptych.core.collections.stored.peers import Peers
 from diptych.core.rollout.known import KnownRollouts
-from diptych.core.rollout.run import RolloutParts
+from diptych.core.rollout.parts import RolloutParts
 from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.rollout.types import Rollout
 from diptych.core.serving.version import Version
@@ -46,10 +47,10 @@ class RepositoryWatcher:
     async def open(self) -> None:
         """Start a rollout: to what the settings name since this start, or for collections without vectors.
 
-        Not while other servers use the database: later then, once none does.
+        Not while other servers use the database, whose settings may differ: later then, once none does.
         """
-        if others := await self._parts.collections.others():
-            log.info("no version is looked for while other servers use the database: %s", "; ".join(others))
+        if others := await self._peers.others():
+            log.info("settings of versions wait while other servers use the database: %s", "; ".join(others))
             return
         self._is_open = True
         await self._note_configured_model()
@@ -66,6 +67,10 @@ class RepositoryWatcher:
             except (DiptychError, OSError) as error:
                 log.warning("the model repository cannot be read: %s", error)
             await asyncio.sleep(self._poll_s)
+
+    @property
+    def _peers(self) -> Peers:
+        return self._parts.collections.peers
 
     @property
     def _active(self) -> Version:
@@ -120,14 +125,18 @@ class RepositoryWatcher:
         self._triggers.configured_model = None
 
     async def _look(self) -> None:
-        if await self._parts.collections.others():
+        if not await self._peers.leads():
             return
-        if not self._is_open:
+        is_alone = not await self._peers.others()
+        if is_alone and not self._is_open:
             await self.open()
-        await self._look_for_configured_model()
+        if self._is_open and is_alone:
+            await self._look_for_configured_model()
         if self._known.open_ones():
             return
         await self._look_at_stays()
+        if not is_alone and self._triggers.kind == "pinned":
+            return
         tried, failed = self._known.tried(), self._known.failed()
         found = await asyncio.to_thread(self._triggers.wanted, self._active.ref, tried, failed)
         if found is not None:
@@ -143,6 +152,14 @@ class RepositoryWatcher:
         self._stays_looked_at = time.monotonic()
         self._n_tries = min(self._n_tries + 1, MAX_DOUBLINGS) if await self._align() else 0
 
+    async def _begin(self, rollout: Rollout) -> None:
+        """Start a rollout, which other servers have to know of, too."""
+        if self._peers.is_alone:
+            self._known.note(rollout)
+            self._known.begun.set()
+        else:
+            await self._known.add(rollout)
+
     async def _align(self) -> bool:
         """Let collections move that do not have vectors of the active version, although they could.
 
@@ -157,7 +174,6 @@ class RepositoryWatcher:
             except Conflict as error:
                 collection.stays = error.message
             else:
-                self._known.note(Rollout.new(active.target))
-                self._known.begun.set()
+                await self._begin(Rollout.new(active.target))
                 return True
         return False

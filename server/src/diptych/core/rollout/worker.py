@@ -2,21 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
 
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.upkeep.reembed import Pace
 from diptych.core.ports import Metrics
+from diptych.core.rollout.join import RolloutJoin
 from diptych.core.rollout.known import KnownRollouts
+from diptych.core.rollout.parts import RolloutParts
 from diptych.core.rollout.previous import KeptVersion
-from diptych.core.rollout.run import RolloutParts, RolloutRun
+from diptych.core.rollout.run import RolloutRun
 from diptych.core.rollout.types import Rollout
 from diptych.core.types import Target, VersionRef
-from diptych.errors import BundleError, DiptychError
+from diptych.errors import BundleError, DiptychError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 FORGET_ROWS = 2_000  # vectors that are deleted in one write
+AGAIN_S = 1.0  # after an outage of the database
 
 
 class RolloutWorker:
@@ -39,6 +44,8 @@ class RolloutWorker:
         self._metrics = metrics
         self._pace = pace
         self.wanted = wanted
+        self.leads = parts.collections.peers.is_alone  # whether this server runs rollouts
+        self._to_join: tuple[Target, Rollout | None] | None = None  # what other servers serve, or will
         self._running: asyncio.Task[None] | None = None
         self._to_tidy: set[Collection] = set()  # may have vectors that nothing needs any more
         self._closing = False
@@ -49,11 +56,11 @@ class RolloutWorker:
         await self._keep_bundles()
         while True:
             self._known.begun.clear()
-            waiting = self._known.waiting()
-            if not waiting:
+            next = self._next()
+            if next is None:
                 await self._known.begun.wait()
                 continue
-            self._running = asyncio.create_task(self._run(waiting[0]))
+            self._running = asyncio.create_task(next)
             try:
                 await asyncio.wait([self._running])
             finally:
@@ -61,6 +68,21 @@ class RolloutWorker:
             self._running = None
             await self._keep_bundles()
             await self._forget_vectors()
+
+    def take_part(self, served: Target | None, *, leads: bool) -> None:
+        """Do what this server has to do next to the others that use the database.
+
+        The one that `leads` runs the rollouts. The others load what it moves to, and any one what is `served`
+        since without it.
+        """
+        self.leads, self._to_join = leads, self._joined(served, leads=leads)
+        run, join = self._known.run, self._known.join
+        if run is not None and (not leads or self._to_join or self._known.stored(run.rollout.id).has_ended):
+            self._stop_running("another server runs it, or has ended it")
+            self._to_tidy.update(self._parts.collections if leads else ())
+        if join is not None and (self._to_join is None or not join.fits(*self._to_join)):
+            self._stop_running("it has ended, or this server runs it from now on")
+        self._known.begun.set()
 
     def stop(self) -> None:
         """Stop: a rollout that fails from now on is resumed by the next start."""
@@ -92,6 +114,38 @@ class RolloutWorker:
     def _active(self) -> Target:
         return self._parts.serving.current.version.target
 
+    def _joined(self, served: Target | None, *, leads: bool) -> tuple[Target, Rollout | None] | None:
+        if served is not None and served != self._active:
+            return served, None
+        for rollout in () if leads else self._known.open_ones():
+            is_joined = self._known.join is not None and self._known.join.fits(rollout.target, rollout)
+            if is_joined or rollout.state in {"embedding", "compared"}:
+                return rollout.target, rollout
+        return None
+
+    def _next(self) -> Coroutine[Any, Any, None] | None:
+        if self._to_join is not None:
+            return self._join(*self._to_join)
+        waiting = self._known.waiting() if self.leads else []
+        return self._run(waiting[0]) if waiting else None
+
+    def _stop_running(self, reason: str) -> None:
+        if self._running is not None:
+            self._running.cancel(reason)
+
+    async def _join(self, target: Target, rollout: Rollout | None) -> None:
+        """Take part in a rollout; what fails is tried again."""
+        self._known.join = join = RolloutJoin(
+            self._parts, target, rollout, self._known.get, self._keep_bundles_and
+        )
+        try:
+            await join.run()
+        except DiptychError as error:
+            log.warning("this server does not take part in the rollout to %s: %s", target.exact, error)
+            await asyncio.sleep(AGAIN_S)
+        finally:
+            self._known.join = None
+
     async def _run(self, rollout: Rollout) -> None:
         rollout = self._known.get(rollout.id)
         if rollout.has_ended:
@@ -111,6 +165,8 @@ class RolloutWorker:
             await run.run()
         except asyncio.CancelledError:
             raise
+        except StoreUnavailable as error:
+            await self._note_outage(run, error)
         except Exception as error:
             if not self._closing:
                 await self._note_failure(run, error)
@@ -128,11 +184,22 @@ class RolloutWorker:
             self._kept.target = former
         self._to_tidy.update(self._parts.collections)
 
+    async def _note_outage(self, run: RolloutRun, error: StoreUnavailable) -> None:
+        """Try a rollout again after an outage of the database, where other servers may go on with it."""
+        if self._parts.collections.peers.is_alone:
+            await self._note_failure(run, error)
+            return
+        log.warning("rollout to %s begins again: %s", run.rollout.target.exact, error)
+        self._known.note(replace(run.rollout, state="waiting", reason=""))
+        await asyncio.sleep(AGAIN_S)
+
     async def _note_failure(self, run: RolloutRun, error: Exception) -> None:
         target = run.rollout.target.exact
         if not isinstance(error, DiptychError):
             log.error("rollout to %s failed", target, exc_info=error)
         reason = str(error) if isinstance(error, DiptychError) else f"unexpected {type(error).__name__}"
+        if name := self._parts.collections.peers.name:
+            reason = f"{name}: {reason}"
         log.error("rollout to %s failed, %s serves on: %s", target, self._active.exact, reason)
         run.rollout = failed = run.rollout.ended("failed", reason)
         self._known.note(failed)  # even if the disk is too full to store it
@@ -168,7 +235,8 @@ class RolloutWorker:
             try:
                 # What served before may be closed at the moment, as after a rollout that was cancelled.
                 keep = {pair.identity for pair in self._parts.serving.pairs(collection.number)}
-                keep |= await self._parts.collections.identities_of(self._kept.target)
+                for target in (self._kept.target, *(one.target for one in self._known.open_ones())):
+                    keep |= await self._parts.collections.identities_of(target)
                 while not collection.dropped and await self._parts.vectors.forget(
                     collection.number, FORGET_ROWS, keep=sorted(keep)
                 ):

@@ -162,6 +162,14 @@ class Serving:
         self.abandon()
         self._next = Snapshot(version, self.current.generation + 1).share()
 
+    def begin_again(self) -> None:
+        """Empty the next snapshot, if there is one."""
+        if self._next is not None:
+            version = self._next.value.shared_version
+            emptied = Snapshot(version, self._next.value.generation).share()
+            self._next.release()
+            self._next = emptied
+
     def keep(self, version: Shared[Version]) -> None:
         """Begin to keep this version for a rollback, without collections."""
         self.drop_previous()

@@ -138,7 +138,10 @@ class RolloutResponse(BaseModel):
         description="collections that stay on the version that made their vectors, and why; they can be "
         "searched as before"
     )
-    reason: str = Field(description="why it failed or was cancelled, else empty")
+    reason: str = Field(
+        description="why it failed or was cancelled; before that, which other servers of the database it "
+        "waits for, else empty"
+    )
     comparison: ComparisonResponse | None = Field(
         description="its searches compared with those of the former version; null until then; in a list "
         "without the queries that change most"

@@ -1,10 +1,11 @@
 """The port by which a server knows the others that use the same database, and what they have written."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from diptych.core.types import CollectionInfo
+from diptych.core.types import CollectionInfo, Target
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,19 @@ class News:
 
     `collections` are all there are now, without their numbers of images. `only_adds`: rows that were there
     are as they were. Not `is_whole`: more was written than is remembered.
+
+    `switched`: the last write that changed which versions serve, if there is one; `active` serves since.
     """
 
     write: int
     id: str
+    generation: int
     collections: Sequence[CollectionInfo]
     changes: Sequence[RowChange]
     only_adds: bool
     is_whole: bool
+    switched: int | None = None
+    active: Target | None = None
 
 
 class Peers(Protocol):
@@ -48,6 +54,11 @@ class Peers(Protocol):
     @property
     def is_alone(self) -> bool:
         """Whether no other server can use the database."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The name by which others know this server; empty where there are none."""
         ...
 
     async def lacking(self) -> int | None:
@@ -78,11 +89,33 @@ class Peers(Protocol):
         """Whether this server does what one server does for all. For a moment, two may believe it."""
         ...
 
+    def writing_alone(self) -> AbstractAsyncContextManager[None]:
+        """Let no other server write inside the block. Raises StoreUnavailable."""
+        ...
+
+    async def announce(self, what: str, note: str = "") -> None:
+        """Say something to the others, as long as this server is alive."""
+        ...
+
+    async def withdraw(self, what: str, *, of_all: bool = False) -> None:
+        """Say something no more; `of_all`: nobody does."""
+        ...
+
+    async def lacking_announcement(self, what: str) -> list[str]:
+        """The others that are alive, or may come back, and have not announced something without a note: each
+        by its name, with its note.
+        """
+        ...
+
+    async def announced_by_dead(self, prefix: str) -> dict[str, str]:
+        """What begins with a prefix and only servers that are gone have announced, each with one's name."""
+        ...
+
 
 class NoPeers:
     """Satisfies Peers: no other server can use the database."""
 
-    is_alone = True
+    is_alone, name = True, ""
 
     async def lacking(self) -> int | None:
         """Nothing."""
@@ -109,3 +142,21 @@ class NoPeers:
     async def leads(self) -> bool:
         """Always."""
         return True
+
+    def writing_alone(self) -> AbstractAsyncContextManager[None]:
+        """Nothing to do."""
+        return nullcontext()
+
+    async def announce(self, what: str, note: str = "") -> None:
+        """Nothing to do."""
+
+    async def withdraw(self, what: str, *, of_all: bool = False) -> None:
+        """Nothing to do."""
+
+    async def lacking_announcement(self, what: str) -> list[str]:
+        """None."""
+        return []
+
+    async def announced_by_dead(self, prefix: str) -> dict[str, str]:
+        """Nothing."""
+        return {}
