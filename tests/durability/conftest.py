@@ -1,4 +1,6 @@
-"""Fixtures that tests of this folder share: a model repository, servers that start quickly, a small disk."""
+"""Fixtures that tests of this folder share: a model repository, servers that start quickly, a database,
+a small disk.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 
 from durability.small_disk import SmallDisk, small_disk
 from support.fixtures import model_repo_fixture
+from support.postgres import Cluster, cluster
 from support.tiny_bundle import TINY
 from support.warm_server import WarmServers
 
@@ -17,6 +20,13 @@ model_repo = model_repo_fixture({})
 def warm(model_repo: Path) -> WarmServers:
     """Return a starter of servers of the tiny model."""
     return WarmServers(model_repo, TINY)
+
+
+@pytest.fixture(scope="module")
+def durable() -> Iterator[Cluster]:
+    """Run a PostgreSQL server whose commits are on the disk."""
+    with cluster(is_durable=True) as one:
+        yield one
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A server with PostgreSQL keeps what it acknowledged, whoever is killed: the server or the database."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from diptych.failpoints import POINTS
 from durability.test_kills import KILLS_AT_POINT, Story
 from support.fixtures import model_repo_fixture
-from support.postgres import Cluster, cluster
+from support.postgres import Cluster
 from support.warm_server import WarmServers
 
 END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'diptych%'"
@@ -16,13 +15,6 @@ PATIENT = {"diptych.adapters.postgres.retries.RETRY_S": 120.0}  # a busy machine
 OF_THE_DATABASE = [point for point in POINTS if point.startswith(("commit", "job_commit", "answer"))]
 
 model_repo = model_repo_fixture({"precisions": {"fp32": "equal", "int8": "rounded"}})
-
-
-@pytest.fixture(scope="module")
-def durable() -> Iterator[Cluster]:
-    """Run a server whose commits are on the disk."""
-    with cluster(is_durable=True) as one:
-        yield one
 
 
 @pytest.fixture

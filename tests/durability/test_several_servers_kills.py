@@ -1,82 +1,21 @@
 """Several servers on one database keep what any of them acknowledged, and all know it, whoever is killed."""
 
-import random
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
-from support.callers import wait_until
 from support.fixtures import model_repo_fixture
 from support.object_store import Fault, Store, store
-from support.pictures import noise
-from support.postgres import Cluster, cluster
-from support.several_servers import Common, Replica
+from support.postgres import Cluster
+from support.several_servers import Common
+from support.writing_servers import Load, written_more
 
 model_repo = model_repo_fixture({})
-UNSURE = (httpx.TransportError, AssertionError)  # no answer, or 503 in place of one
-
-
-@pytest.fixture(scope="module")
-def durable() -> Iterator[Cluster]:
-    """Run a server whose commits are on the disk."""
-    with cluster(is_durable=True) as one:
-        yield one
-
-
-class Load:
-    """Adds and deletes pictures by each server, and asks the others at once for what was acknowledged."""
-
-    def __init__(self, replicas: list[Replica]) -> None:
-        self.replicas = replicas
-        self.kept, self.deleted = set[str](), set[str]()
-        self.wrong = list[str]()
-        self.killed = set[str]()  # addresses
-        self.stops = threading.Event()
-        self._numbers = iter(range(1_000_000))
-        self._lock = threading.Lock()
-
-    def run(self, own: int, seed: int) -> None:
-        """Write by one server until it is killed, or all is stopped."""
-        rng, replica = random.Random(seed), self.replicas[own]
-        while not self.stops.is_set() and replica.server.url not in self.killed:
-            with self._lock:
-                id = f"i{next(self._numbers)}"
-            try:
-                replica.add("pets", (id, noise(seed * 10_000 + len(self.kept))), kind=id)
-            except UNSURE:
-                continue
-            self.kept.add(id)
-            self._ask(rng, id, is_there=True)
-            if rng.random() < 0.3:
-                self._delete(rng, replica)
-
-    def _delete(self, rng: random.Random, replica: Replica) -> None:
-        """Delete one of the pictures. Whether it is there is not known if there is no answer."""
-        with self._lock:
-            id = rng.choice(sorted(self.kept))
-            self.kept.discard(id)
-        with suppress(httpx.TransportError):
-            if replica.client.delete(f"/collections/pets/images/{id}").status_code == 204:
-                self.deleted.add(id)
-                self._ask(rng, id, is_there=False)
-
-    def _ask(self, rng: random.Random, id: str, *, is_there: bool) -> None:
-        """Ask a server for a picture, by a filter or among all."""
-        other = rng.choice(self.replicas)
-        search = {"filter": {"kind": id}} if rng.random() < 0.5 else {}
-        try:
-            found = other.find("pets", k=1_000, **search)
-        except UNSURE:
-            return
-        if (id in found) != is_there and (id in self.kept or not is_there):  # else it is deleted meanwhile
-            self.wrong.append(f"{id} is {'missing' if is_there else 'found'} by {other.server.url}, {search}")
 
 
 def disturbed(
@@ -119,12 +58,6 @@ def disturbed(
         client = load.replicas[0].client
         originals = [client.get(f"/collections/pets/images/{id}/original") for id in found[0]]
         assert {one.status_code for one in originals} == {200}
-
-
-def written_more(load: Load, n: int) -> None:
-    """Wait until more pictures were acknowledged."""
-    before = len(load.kept) + 2 * len(load.deleted)
-    wait_until(lambda: len(load.kept) + 2 * len(load.deleted) >= before + n, within_s=60)
 
 
 def test_three_servers_lose_nothing_and_agree_while_servers_and_the_database_are_killed(
