@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from diptych.adapters.postgres import servers
 from diptych.adapters.postgres.connection import PostgresConnection
+from diptych.core.collections.stored.peers import Announced
 
 # `pid`, `started`: of the session that holds the lock of the server; so what a dead one said does not count.
 TABLE = """CREATE TABLE IF NOT EXISTS announcements (
@@ -42,11 +43,12 @@ def lacking(db: PostgresConnection, what: str, pid: int) -> list[str]:
     return [f"{name}: {said}" if said else str(name) for name, said in found if said != ""]
 
 
-def by_dead(db: PostgresConnection, prefix: str) -> dict[str, str]:
-    """What begins with a prefix and only servers that are gone have announced, each with the name of one."""
-    is_alive = f"EXISTS (SELECT 1{servers.HOLDERS} AND {_IS_OF_SESSION})"
+def found(db: PostgresConnection, prefix: str) -> dict[str, Announced]:
+    """What begins with a prefix, by whom it was announced, and whether one of these is alive."""
+    is_alive = f"bool_or(EXISTS (SELECT 1{servers.HOLDERS} AND {_IS_OF_SESSION}))"
     query = (
-        "SELECT what, max(name) FROM announcements n WHERE starts_with(what, ?)"
-        f" GROUP BY what HAVING NOT bool_or({is_alive})"
+        f"SELECT what, max(name), {is_alive} FROM announcements n WHERE starts_with(what, ?) GROUP BY what"
     )
-    return {str(what): str(name) for what, name in db.execute(query, (prefix,))}
+    return {
+        str(what): Announced(str(name), bool(lives)) for what, name, lives in db.execute(query, (prefix,))
+    }

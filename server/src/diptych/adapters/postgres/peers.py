@@ -1,6 +1,7 @@
 """The other servers of the database, and what they have written."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from diptych.adapters.postgres import announcements, servers, writes
@@ -8,7 +9,7 @@ from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.postgres.threads import PostgresThreads
 from diptych.adapters.postgres.writes import LastWrite
 from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
-from diptych.core.collections.stored.peers import News
+from diptych.core.collections.stored.peers import Announced, News
 
 
 class PostgresPeers:
@@ -94,8 +95,8 @@ class PostgresPeers:
             return ["servers that may come back, as this one has"]
         return await self._threads.read(lambda db: announcements.lacking(db, what, self._threads.pid))
 
-    async def announced_by_dead(self, prefix: str) -> dict[str, str]:
-        """What begins with a prefix and only servers that are gone have announced, each with one's name."""
+    async def announced(self, prefix: str) -> Mapping[str, Announced]:
+        """What servers have announced that begins with a prefix, those that are gone, too."""
         if self.is_alone:
             return {}
-        return await self._threads.read(lambda db: announcements.by_dead(db, prefix))
+        return await self._threads.read(lambda db: announcements.found(db, prefix))

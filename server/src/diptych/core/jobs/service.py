@@ -15,6 +15,7 @@ from diptych.core.concurrency.fair_queue import Tenant, acting_for, current_tena
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
 from diptych.core.jobs.items import check_items
+from diptych.core.jobs.others import JobsOfOthers
 from diptych.core.jobs.ports import JobInput, JobInputs, JobStore
 from diptych.core.jobs.queue import JobQueue
 from diptych.core.jobs.runner import MAX_BATCH, JobRunner
@@ -66,6 +67,7 @@ class Jobs:
         self._inputs = inputs
         self._metrics = metrics
         self._runner = JobRunner(collections=collections, store=store, inputs=inputs, max_batch=max_batch)
+        self._others = JobsOfOthers(collections.peers, store)
         self._max_metadata_bytes = max_metadata_bytes
         self._queue = JobQueue(collections.require_served)
         self._accepting = Counter[Tenant]()
@@ -87,6 +89,7 @@ class Jobs:
         if not self._collections.peers.is_alone:
             waiting = [job for job in waiting if job.id in here]
         for job in reversed(waiting):  # the oldest first
+            await self._others.begin(job.id)
             self._queue.put(job)
             if obstacle := self._queue.obstacle(job.id):
                 log.warning("job %s waits: %s", job.id, obstacle)
@@ -150,6 +153,7 @@ class Jobs:
         if id not in self._queue:
             if not job.has_ended:  # another server runs it, and notices the end with the next item
                 await self._store.finish(id, "cancelled", "")
+                await self._others.end(id)
             return await self.get(id)
         self._queue.cancel(id)
         self._notify()
@@ -180,10 +184,12 @@ class Jobs:
         try:
             await job_input.finish()
             try:
+                await self._others.begin(job.id)
                 await self._store.create(job, items)
             except DiptychError:
                 with suppress(StoreError):  # otherwise the next start removes it
                     await self._inputs.remove(job.id)
+                await self._others.end(job.id)
                 raise
             self._queue.put(job, tenant)
         finally:
@@ -211,6 +217,10 @@ class Jobs:
         """Let callers look again: jobs of other servers change without notice."""
         while True:
             await asyncio.sleep(LOOK_S)
+            try:
+                await self._others.look()
+            except StoreError as error:
+                log.debug("it is not known which servers run jobs: %s", error)
             self._notify()
 
     async def _run(self, id: str) -> None:
@@ -317,6 +327,7 @@ class Jobs:
             await self._inputs.remove(id)
         except StoreError as error:  # the next start removes inputs that no job needs
             log.warning("the input of job %s is left: %s", id, error)
+        await self._others.end(id)
         self._queue.remove(id)
         self._problems.pop(id, None)
         self._unrecorded.pop(id, None)
@@ -343,8 +354,8 @@ class Jobs:
         The end of a job is shown once it is cleaned up: its input is gone, and its collection free. An
         image is counted once it can be found, which is a moment after its row and outcome were committed.
         """
-        if job.id not in self._queue:  # that of another server runs once an item is done
-            return job if job.has_ended or not job.counts else changed(job, state="running")
+        if job.id not in self._queue:
+            return job if job.has_ended else self._of_another(job)
         if self._visible is not None and self._visible.id == job.id:
             job = changed(job, counts=self._visible.counts)
         if job.id in self._unrecorded:
@@ -353,6 +364,12 @@ class Jobs:
         state: JobState = "running" if job.id == self._running else "queued"
         reason = self._problems.get(job.id) or self._queue.obstacle(job.id)
         return changed(job, state=state, finished_at=None, reason=reason)
+
+    def _of_another(self, job: Job) -> Job:
+        """A job of another server: it runs once an item is done, unless that server is gone."""
+        if reason := self._others.obstacle(job.id):
+            return changed(job, reason=reason)
+        return changed(job, state="running") if job.counts else job
 
 
 def job_not_found(id: str) -> NotFound:

@@ -1,6 +1,6 @@
 """The port by which a server knows the others that use the same database, and what they have written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -43,6 +43,14 @@ class News:
     is_whole: bool
     switched: int | None = None
     active: Target | None = None
+
+
+@dataclass(frozen=True)
+class Announced:
+    """The name of a server that has announced something, and whether one that has is alive."""
+
+    name: str
+    is_alive: bool
 
 
 class Peers(Protocol):
@@ -107,8 +115,8 @@ class Peers(Protocol):
         """
         ...
 
-    async def announced_by_dead(self, prefix: str) -> dict[str, str]:
-        """What begins with a prefix and only servers that are gone have announced, each with one's name."""
+    async def announced(self, prefix: str) -> Mapping[str, Announced]:
+        """What servers have announced that begins with a prefix, those that are gone, too."""
         ...
 
 
@@ -157,6 +165,6 @@ class NoPeers:
         """None."""
         return []
 
-    async def announced_by_dead(self, prefix: str) -> dict[str, str]:
+    async def announced(self, prefix: str) -> Mapping[str, Announced]:
         """Nothing."""
         return {}
