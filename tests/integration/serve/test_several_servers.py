@@ -119,6 +119,37 @@ def test_job_is_run_by_its_server_and_seen_and_cancelled_on_the_other_one(
     assert two[0].n_images(pets) == two[1].n_images(pets) == len(two[1].find(pets, k=1_000))
 
 
+def test_job_of_a_server_that_is_gone_says_so_goes_on_with_it_and_ends_without_it(
+    model_repo: Path, postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    common = Common(model_repo, postgres_cluster.url(), tmp_path)
+    with common.replica("one", constants={"diptych.core.jobs.others.GONE_S": 4.0}) as one:
+
+        def shown() -> dict[str, Any]:
+            found: dict[str, Any] = one.client.get(f"/jobs/{job}").json()
+            return found
+
+        with common.replica("other") as other:
+            archive = tar_of({f"{i}.png": noise(i) for i in range(1_500)})
+            headers = {"content-type": "application/x-tar"}
+            accepted = other.client.post("/collections/default/images", content=archive, headers=headers)
+            job = accepted.json()["id"]
+            wait_until(lambda: shown()["state"] == "running")
+            other.server.stop(signal.SIGKILL)
+        wait_until(lambda: "is gone (diptych " in shown()["reason"])
+        assert shown()["state"] == "queued"
+        n_before = shown()["n_done"]
+        with common.replica("other") as other:
+            wait_until(lambda: shown()["state"] == "running" and shown()["n_done"] > n_before)
+            other.server.stop(signal.SIGKILL)
+        wait_until(lambda: shown()["state"] == "failed")
+        assert "the server that ran it is gone" in shown()["reason"]
+        assert n_before < shown()["n_done"] == one.n_images("default") < 1_500
+        with common.replica("other") as other:
+            assert other.client.get(f"/jobs/{job}").json()["state"] == "failed"
+            assert not list((common.folder / "other" / "jobs").iterdir())
+
+
 def moved(replicas: list[Replica], by: Replica, version: int) -> dict[str, Any]:
     """Activate a version on one server; return the rollout once all servers answer with it."""
     started = by.client.post(f"/models/{TINY}/versions/{version}/activate")
@@ -155,6 +186,16 @@ def test_server_alone_moves_to_another_version_and_others_start_with_it(
             assert other.active_version() == 1
             assert other.find("pets") == one.find("pets") == ["a"]
             assert any("--version 2 is not followed" in line["message"] for line in other.server.log())
+
+
+def test_metrics_tell_of_the_database_and_its_servers(two: list[Replica], pets: str) -> None:
+    two[0].add(pets, ("a", picture("red")))
+    for replica in two:
+        lines = replica.client.get("/metrics").text.splitlines()
+        assert "diptych_database_available 1.0" in lines
+        assert "diptych_database_servers 2.0" in lines
+        assert "diptych_database_outages_total 0.0" in lines
+        assert any(line.startswith('diptych_database_connections{state="open"} ') for line in lines)
 
 
 def test_outage_of_one_server_hinders_no_other(common: Common, two: list[Replica], pets: str) -> None:

@@ -1,5 +1,5 @@
 from diptych.adapters.prometheus import PrometheusMetrics
-from diptych.core.types import IndexRecall
+from diptych.core.types import DatabaseReport, IndexRecall
 from unit.core.core_fakes import model_info
 
 
@@ -63,3 +63,21 @@ def test_dropped_collection_and_former_model_disappear() -> None:
     assert 'version="1"' not in body
     assert 'diptych_rollout_state{name="fake",version="2"} 1.0' in body
     assert "former" not in body
+
+
+def test_server_has_metrics_of_a_database_once_it_has_one() -> None:
+    metrics = PrometheusMetrics()
+    assert "diptych_database" not in metrics.render()[0].decode()
+    metrics.set_database(DatabaseReport(6, 2, 1, True, 41, 3, 2))
+    metrics.set_database(DatabaseReport(5, 0, 3, False, 42, None, None))
+    lines = metrics.render()[0].decode().splitlines()
+    for line in (
+        'diptych_database_connections{state="open"} 5.0',
+        'diptych_database_connections{state="in_use"} 0.0',
+        "diptych_database_available 0.0",
+        "diptych_database_outages_total 3.0",
+        "diptych_database_write 42.0",
+        "diptych_database_writes_behind 3.0",
+        "diptych_database_servers 2.0",
+    ):
+        assert line in lines

@@ -15,7 +15,7 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.ports import EncoderName
-from diptych.core.types import EXACT, DecodedImage, IndexRecall, ModelInfo
+from diptych.core.types import EXACT, DatabaseReport, DecodedImage, IndexRecall, ModelInfo
 from diptych.errors import DiptychError, EncoderFailed, InvalidValue, UndecodableImage
 
 DIM = 8
@@ -77,6 +77,9 @@ class FakeMetrics:
 
     def set_rollback_lag(self, n_images: int) -> None:
         self.rollback_lag = n_images
+
+    def set_database(self, report: DatabaseReport) -> None:
+        self.database = report
 
     def set_ready(self, ready: bool) -> None:
         raise AssertionError("the domain does not know who asks")

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from diptych.core.ports import DISK_FULL, DISK_READ_ONLY, EncoderName, Reason, RolloutResult, Stage
-from diptych.core.types import EXACT, IndexRecall, ModelInfo
+from diptych.core.types import EXACT, DatabaseReport, IndexRecall, ModelInfo
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -93,6 +93,7 @@ class PrometheusMetrics:
         self._ready = Gauge(
             "diptych_ready", "What /readyz says: 1 while requests should come here", registry=registry
         )
+        self._database: _DatabaseMetrics | None = None
         ProcessCollector(
             registry=registry
         )  # memory, processor time, open files and start time, read at each scrape
@@ -160,6 +161,12 @@ class PrometheusMetrics:
         """Set how many images have no vector of the version that a rollback returns to."""
         self._rollback_lag.set(n_images)
 
+    def set_database(self, report: DatabaseReport) -> None:
+        """Set the state of the database. Without one of its own, a server has none of these metrics."""
+        if self._database is None:
+            self._database = _DatabaseMetrics(self._registry)
+        self._database.set(report)
+
     def set_ready(self, ready: bool) -> None:
         """Set whether this server is ready for requests."""
         self._ready.set(ready)
@@ -167,3 +174,44 @@ class PrometheusMetrics:
     def render(self) -> tuple[bytes, str]:
         """The metrics in the text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+class _DatabaseMetrics:
+    """Metrics of a server whose rows are in PostgreSQL."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._connections = Gauge(
+            "diptych_database_connections",
+            "Connections of this server to the database, and those that are in use",
+            ["state"],
+            registry=registry,
+        )
+        self._available = Gauge(
+            "diptych_database_available", "1 while the database answers this server", registry=registry
+        )
+        self._outages = Counter(
+            "diptych_database_outages", "Outages of the database that this server noticed", registry=registry
+        )
+        self._write = Gauge(
+            "diptych_database_write", "Number of the last write that this server knows", registry=registry
+        )
+        self._behind = Gauge(
+            "diptych_database_writes_behind", "Writes that this server does not know yet", registry=registry
+        )
+        self._servers = Gauge(
+            "diptych_database_servers", "Servers that use the database now", registry=registry
+        )
+        self._n_outages = 0
+
+    def set(self, report: DatabaseReport) -> None:
+        """Set all of them; what is not known while the database is out of reach stays."""
+        self._connections.labels("open").set(report.n_connections)
+        self._connections.labels("in_use").set(report.n_connections_in_use)
+        self._available.set(report.is_available)
+        self._outages.inc(report.n_outages - self._n_outages)
+        self._n_outages = report.n_outages
+        self._write.set(report.write)
+        if report.n_behind is not None:
+            self._behind.set(report.n_behind)
+        if report.n_servers is not None:
+            self._servers.set(report.n_servers)

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, Protocol
 
-from diptych.core.types import EXACT, IndexRecall
+from diptych.core.types import EXACT, DatabaseReport, IndexRecall
 from diptych.errors import StoreFull, StoreReadOnly
 
 EncoderName = Literal["image", "text"]
@@ -64,6 +64,10 @@ class Metrics(Protocol):
 
     def set_rollback_lag(self, n_images: int) -> None:
         """Set how many images have no vector of the version that a rollback returns to."""
+        ...
+
+    def set_database(self, report: DatabaseReport) -> None:
+        """Set the state of the database, where it is not a file of the data folder."""
         ...
 
     def set_ready(self, ready: bool) -> None:

@@ -78,7 +78,7 @@ class Services:
 
     async def report_metrics(self) -> None:
         """Report what changes by itself: recalls of indexes, the rollout under way, the lag of a rollback."""
-        self.collections.report_metrics()
+        await self.collections.report_metrics()
         status = await self.rollouts.status()
         progress, previous = status.progress, status.previous
         self.metrics.set_rollout(

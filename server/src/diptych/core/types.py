@@ -470,3 +470,19 @@ class Removed:
     keys: tuple[int, ...]
     released: tuple[str, ...]
     change: int
+
+
+@dataclass(frozen=True)
+class DatabaseReport:
+    """The state of a database, as one of its servers sees it: connections of that server, outages since its
+    start, and the servers that live. `n_behind`: writes that the server does not know yet. The last two are
+    None while the database is out of reach.
+    """
+
+    n_connections: int
+    n_connections_in_use: int
+    n_outages: int
+    is_available: bool
+    write: int
+    n_behind: int | None
+    n_servers: int | None

@@ -17,6 +17,7 @@ class Outage:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.n = 0  # how many there were
         self._since: float | None = None
         self._lock = threading.Lock()
 
@@ -24,7 +25,7 @@ class Outage:
         """Note that the database is out of reach; return since when it is, in monotonic seconds."""
         with self._lock:
             if self._since is None:
-                self._since = time.monotonic()
+                self._since, self.n = time.monotonic(), self.n + 1
                 LOG.warning("the database %s is out of reach: %s", self._name, reason_of(error))
             return self._since
 

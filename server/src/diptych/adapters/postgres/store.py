@@ -17,6 +17,7 @@ from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.row_reader import SqlRows
 from diptych.adapters.sqlite.row_writer import SqlRowWriter
 from diptych.adapters.sqlite.word_rows import SqlWords
+from diptych.core.types import DatabaseReport
 from diptych.errors import StoreError
 
 
@@ -93,6 +94,10 @@ class PostgresStore:
     async def n_bytes(self) -> int:
         """The bytes of the tables with their indexes."""
         return await asyncio.to_thread(self._threads.n_bytes)
+
+    async def report(self) -> DatabaseReport:
+        """The state of the database."""
+        return await asyncio.to_thread(self._threads.report)
 
     async def close(self) -> None:
         """Finish running work and give the locks back."""

@@ -11,6 +11,7 @@ from secrets import token_hex
 from socket import gethostname
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from diptych.adapters.postgres import announcements, servers, vector_tables, writes
 from diptych.adapters.postgres.connection import PostgresConnection, connect, described
@@ -26,7 +27,8 @@ from diptych.adapters.postgres.retries import PAUSE_S, Outage, Retries
 from diptych.adapters.postgres.schema import FolderId, prepare, require_usable
 from diptych.adapters.postgres.writes import LastWrite
 from diptych.adapters.sql.connection import AnyStep, Result, Work
-from diptych.errors import DataDirLocked, StoreReadOnly, StoreUnavailable
+from diptych.core.types import DatabaseReport
+from diptych.errors import DataDirLocked, StoreError, StoreReadOnly, StoreUnavailable
 from diptych.failpoints import around
 
 N_READERS = 4
@@ -165,6 +167,23 @@ class PostgresThreads:
         """The bytes of the tables with their indexes. Blocking."""
         return int(self.read_now(lambda db: db.execute(_BYTES).fetchone()[0]))
 
+    def report(self) -> DatabaseReport:
+        """The state of the database. Blocking."""
+        number = n_behind = n_servers = None
+        with suppress(StoreError):
+            number, n_servers = self._readers.submit(self._query, self._seen, waits=False).result()
+            n_behind = max(0, number - self.known.number)
+        statuses = [db.raw.info.transaction_status for db in list(self._connections) if not db.raw.closed]
+        return DatabaseReport(
+            n_connections=len(statuses),
+            n_connections_in_use=sum(one != TransactionStatus.IDLE for one in statuses),
+            n_outages=self._outage.n,
+            is_available=number is not None,
+            write=self.known.number,
+            n_behind=n_behind,
+            n_servers=n_servers,
+        )
+
     def close(self) -> None:
         """Finish submitted work, then close the connections, which gives the lock back. Blocking."""
         self._is_closing = True
@@ -187,6 +206,10 @@ class PostgresThreads:
     def _follows(self, last: LastWrite) -> bool:
         """Whether a write is the own one whose COMMIT has no answer yet, behind all that are known."""
         return last == self._next and last.number > self.known.number
+
+    def _seen(self, db: PostgresConnection) -> tuple[int, int]:
+        """The number of the last write, and of the servers that live."""
+        return writes.last_write(db).number, 1 + len(servers.others_of(db, self.pid))
 
     def _require_writable(self) -> None:
         def work(db: PostgresConnection) -> bool:

@@ -81,6 +81,9 @@ class SqliteStore:
         """The bytes of the database and its log on the disk."""
         return await asyncio.to_thread(self._threads.n_bytes)
 
+    async def report(self) -> None:
+        """Nothing: the database is a file of the data folder."""
+
     async def close(self) -> None:
         """Finish running work and unlock the data folder."""
         await asyncio.to_thread(self.close_now)

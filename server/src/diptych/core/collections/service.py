@@ -170,11 +170,13 @@ class Collections:
                 found.append(await self._stats(collection, sizes.get(collection.number)))
         return sorted(found, key=lambda stats: stats.info.name)
 
-    def report_metrics(self) -> None:
-        """Report current sizes and recalls: a recall changes by itself."""
+    async def report_metrics(self) -> None:
+        """Report current sizes and recalls, as a recall changes by itself, and the state of the database."""
         for collection in self._registry:
             if not collection.dropped:
                 collection.report_metrics()
+        if (report := await self._records.report()) is not None:
+            self._metrics.set_database(report)
 
     async def require_writable(self) -> None:
         """Raise StoreUnavailable while files of the data folder are gone, as when a disk is unmounted, or

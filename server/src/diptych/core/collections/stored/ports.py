@@ -24,6 +24,7 @@ from diptych.core.collections.stored.peers import Peers
 from diptych.core.job import JobNote
 from diptych.core.types import (
     CollectionInfo,
+    DatabaseReport,
     Embedding,
     Embeddings,
     ExifLevel,
@@ -131,6 +132,10 @@ class Database(Protocol):
 
     async def n_bytes(self) -> int:
         """Bytes on disk, without image files."""
+        ...
+
+    async def report(self) -> DatabaseReport | None:
+        """The state of the database; None where it is a file of the data folder."""
         ...
 
     async def close(self) -> None:
