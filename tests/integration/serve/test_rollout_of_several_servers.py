@@ -42,8 +42,8 @@ def oldest(whole: Common) -> Iterator[Replica]:
         yield one
 
 
-def started(common: Common, name: str) -> AbstractContextManager[Replica]:
-    return common.replica(name, "--rollout", "manual", "--version", "1", constants=SOON)
+def started(common: Common, name: str, **more: float) -> AbstractContextManager[Replica]:
+    return common.replica(name, "--rollout", "manual", "--version", "1", constants=SOON | more)
 
 
 def begun(by: Replica, version: int = 2) -> str:
@@ -147,10 +147,18 @@ def test_server_that_starts_beside_a_rollout_takes_part_in_it(
             require_same(oldest, other, late, version=2, n=2)
 
 
+@pytest.mark.parametrize("n_kept", [5_000, 2])
 def test_server_that_was_out_of_reach_at_the_switch_answers_503_until_it_has_the_version(
-    whole: Common, poor: Common, oldest: Replica, postgres_cluster: Cluster
+    whole: Common, poor: Common, postgres_cluster: Cluster, n_kept: int
 ) -> None:
-    with started(poor, "poor") as other:
+    """Also if it does not know all writes since then."""
+    few = {
+        "diptych.adapters.postgres.writes.N_KEPT": n_kept,
+        "diptych.adapters.postgres.writes.PRUNE_EVERY": 1,
+    }
+    with started(whole, "oldest", **few) as oldest, started(poor, "poor", **few) as other:
+        oldest.add("default", ("a", picture("red")), ("b", noise(1)))
+        assert sorted(other.find("default")) == ["a", "b"]
         other.server.process.send_signal(signal.SIGSTOP)
         postgres_cluster.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE"
@@ -158,7 +166,11 @@ def test_server_that_was_out_of_reach_at_the_switch_answers_503_until_it_has_the
         )
         rollout = begun(oldest)
         wait_for(oldest, rollout)
-        oldest.add("default", ("c", noise(2)))
+        for n in (2, 3, 4):
+            oldest.add("default", (f"n{n}", noise(n)))
+        oldest.client.delete("/collections/default/images/b")
+        oldest.client.post("/collections", json={"name": "pets"})
+        oldest.add("pets", ("c", picture("red")))
         other.server.process.send_signal(signal.SIGCONT)
         refused = other.client.post("/search", json={"query": {"text": "red"}, "collections": ["default"]})
         assert refused.status_code == 503
@@ -166,5 +178,41 @@ def test_server_that_was_out_of_reach_at_the_switch_answers_503_until_it_has_the
         assert "which this one still loads" in other.client.get("/readyz").json()["detail"]
         give_version(poor, whole)
         wait_until(lambda: other.client.get("/collections/default").status_code == 200)
-        require_same(oldest, other, version=2, n=3)
+        require_same(oldest, other, version=2, n=4)
+        assert (other.n_images("default"), other.find("pets")) == (4, ["c"])
         assert other.client.get("/readyz").status_code == 200
+        other.add("pets", ("d", noise(5)))
+        assert sorted(oldest.find("pets")) == ["c", "d"]
+
+
+def test_version_that_is_published_is_moved_to_by_all(postgres_cluster: Cluster, tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo)
+    common = Common(repo, postgres_cluster.url(), tmp_path)
+    with common.replicas(2) as two:
+        two[1].add("default", ("a", picture("red")))
+        assert {one.active_version() for one in two} == {1}
+        write_tiny_bundle(repo, seed=1)
+        wait_until(lambda: {one.active_version() for one in two} == {2})
+        require_same(*two, version=2, n=1)
+
+
+def test_collection_whose_rows_keep_no_image_stays_on_its_version_everywhere(
+    whole: Common, oldest: Replica
+) -> None:
+    with started(whole, "other") as other:
+        made = oldest.client.post("/collections", json={"name": "kept-nothing", "keep": "none"})
+        assert made.status_code == 201, made.text
+        other.add("kept-nothing", ("a", picture("red")), ("b", noise(1)))
+        before = oldest.cosines("kept-nothing")
+        rollout = begun(other)
+        for one in (oldest, other):
+            wait_for(one, rollout)
+        for one in (oldest, other):
+            wait_until(
+                lambda one=one: "keep no image" in one.client.get("/collections/kept-nothing").json()["stays"]
+            )  # type: ignore[misc]
+            assert one.cosines("kept-nothing") == pytest.approx(before, abs=1e-5)
+        other.add("kept-nothing", ("c", noise(2)))
+        assert len(oldest.cosines("kept-nothing")) == 3
+        require_same(oldest, other, version=2, n=2)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diptych.adapters.postgres.store import PostgresStore
@@ -14,6 +15,7 @@ from integration.store_parts import Opened
 from support.fixtures import model_repo_fixture
 from support.pictures import noise
 from support.postgres import Cluster
+from unit.core.core_fakes import until
 
 model_repo = model_repo_fixture({})
 
@@ -173,3 +175,24 @@ def test_server_starts_while_another_one_drops_a_collection(servers: Servers) ->
                 assert [info.name for info in await other.collections.list()] == ["default", "pets"]
 
     asyncio.run(story())
+
+
+def test_image_that_cannot_be_embedded_keeps_no_server_from_searching(
+    run: Run, servers: Servers, postgres_cluster: Cluster
+) -> None:
+    async def story(one: Opened, other: Opened) -> None:
+        for n in range(2):
+            await one.add("default", noise(n), f"i{n}")
+        file = next(
+            file for file in servers.folder.glob("originals/images/*/*") if file.read_bytes() == noise(0)
+        )
+        file.unlink()
+        schema = servers.url.rpartition("%3D")[2]
+        number = one.collections["default"].number
+        postgres_cluster.execute(f"DELETE FROM {schema}.vectors_{number}_1 WHERE key = 1")
+        async with servers.opened("third") as third:
+            await until(lambda: third.collections["default"].state == "ready")
+            query = np.ones(third.pair().model.embed_dim, np.float32) / np.sqrt(third.pair().model.embed_dim)
+            assert await third.ids(query) == ["i1"]
+
+    run(story)

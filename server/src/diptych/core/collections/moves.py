@@ -148,7 +148,8 @@ class Moves:
                 continue
             await self.open_in_next(collection)
             if (pair := serving.next.pairs.get(collection.number)) is not None:
-                pair.index.failed |= pair.index.unindexed  # the other server has tried them
+                if collection.pair is None or pair.index is not collection.pair.index:
+                    pair.index.failed |= pair.index.unindexed  # the other server has tried them
                 moved.append(collection)
         serving.switch()
         _note_moved(moved)

@@ -102,6 +102,7 @@ class CollectionRegistry:
                 )
         if not self._read_only:
             await self._indexes.remove_unused(await self._used_indexes())
+            self._complete_all()
             if leads := await self._records.peers.leads():
                 await self._begin_to_lead()
             if not self._records.peers.is_alone:
@@ -230,11 +231,6 @@ class CollectionRegistry:
         await self._tidy()
         unread = await self._exif.begin(self)
         self._background.start(self._exif.run(unread, self._pace()), "reading EXIF")
-        for collection in self:
-            if collection.pair is not None and collection.pair.index.pending:
-                self._background.start(
-                    self._complete(collection, collection.pair), f"embedding collection {collection.name}"
-                )
 
     async def _tidy(self) -> None:
         """Finish what a server that was killed has left, and remove files that no row uses."""
@@ -317,6 +313,16 @@ class CollectionRegistry:
             await self._deletions.clear(number)
         except StoreError as error:
             log.warning("images of a dropped collection are left until the next start: %s", error)
+
+    def _complete_all(self) -> None:
+        """Embed what indexes lack, in the background. Each server does, as it has to know what fails; what
+        another one has embedded first is not embedded again.
+        """
+        for collection in self:
+            if collection.pair is not None and collection.pair.index.pending:
+                self._background.start(
+                    self._complete(collection, collection.pair), f"embedding collection {collection.name}"
+                )
 
     async def _complete(self, collection: Collection, pair: Pair) -> None:
         """Embed what the index lacks: searches wait for it, or do not see it yet."""

@@ -12,6 +12,7 @@ from diptych.core.types import VersionRef
 from diptych.errors import NotFound
 
 MAX_SHOWN = 100
+MAX_REFRESHED = 8  # by each look; older ones do not change any more
 MAX_KNOWN = 1_000  # versions that were tried, of each the newest rollout
 
 
@@ -32,7 +33,7 @@ class KnownRollouts:
 
     async def refresh(self, *, leads: bool) -> None:
         """Know what other servers have stored. Where this server `leads`, it runs what has not ended."""
-        for rollout in reversed(await self._store.rollouts(MAX_SHOWN)):
+        for rollout in reversed(await self._store.rollouts(MAX_REFRESHED)):
             is_here = self.run is not None and self.run.rollout.id == rollout.id
             if rollout.has_ended or not (leads or is_here):
                 self.note(rollout)
