@@ -1,10 +1,11 @@
 """The bar of a rollout: state, images, rate and time left on a terminal, a line for each state elsewhere."""
 
 import io
+from dataclasses import replace
 
 import pytest
 
-from diptych.cli.rollouts import RolloutBar
+from diptych.cli.rollouts import RolloutBar, print_rollout
 from diptych_client import Rollout, RolloutProgress, VersionRef
 
 VERIFIED = Rollout("r1", VersionRef("mine", 4), "verified", "2026-01-01T00:00:00Z")
@@ -15,6 +16,9 @@ EMBEDDING = Rollout(
     "2026-01-01T00:00:00Z",
     progress=RolloutProgress(1_000, 250, 66.25, 75.0),
 )
+
+
+WAITING = replace(VERIFIED, state="compared", reason="waits for diptych web-2")
 
 
 class Terminal(io.StringIO):
@@ -50,3 +54,16 @@ def test_elsewhere_each_state_is_a_line_unless_hidden(
     monkeypatch.setattr("sys.stderr", stderr)
     shown(RolloutBar(hidden=hidden))
     assert stderr.getvalue() == written
+
+
+def test_servers_that_are_waited_for_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with RolloutBar(hidden=False) as bar:
+        for rollout in (replace(WAITING, reason=""), WAITING, WAITING, replace(WAITING, state="cancelled")):
+            bar.show(rollout)
+    assert capsys.readouterr().err.splitlines() == [
+        "mine/4: compared",
+        "mine/4: compared, waits for diptych web-2",
+        "mine/4: cancelled",
+    ]
+    print_rollout(WAITING)
+    assert "compared, waits for diptych web-2; " in capsys.readouterr().out

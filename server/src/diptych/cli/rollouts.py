@@ -60,7 +60,8 @@ def print_rollout(rollout: Rollout) -> None:
         err(f"the rollout to {what} was cancelled: {rollout.reason}")
     else:
         n_done = "" if rollout.progress is None else f", {_count(rollout.progress)}"
-        out(f"rollout {rollout.id} to {what}: {rollout.state}{n_done}; `diptych models --follow` follows it")
+        state = f"{rollout.state}{n_done}{_waiting(rollout)}"
+        out(f"rollout {rollout.id} to {what}: {state}; `diptych models --follow` follows it")
     for name, reason in rollout.stays.items():
         out(f"collection {name} stays on the version of its vectors: {reason}")
 
@@ -73,16 +74,16 @@ class RolloutBar:
 
     def __init__(self, *, hidden: bool) -> None:
         self._hidden = hidden
-        self._state = ""
+        self._title = ""
         self._bar: tqdm[Any] = tqdm(total=0, bar_format=_WITHOUT_IMAGES, disable=True if hidden else None)
 
     def show(self, rollout: Rollout) -> None:
         """Show the rollout as it is now."""
-        title = f"{rollout.target}: {rollout.state}"
+        title = f"{rollout.target}: {rollout.state}{_waiting(rollout)}"
         if self._bar.disable:
-            if rollout.state != self._state and not self._hidden:
+            if title != self._title and not self._hidden:
                 err(title)
-            self._state = rollout.state
+            self._title = title
             return
         self._bar.set_description_str(title, refresh=False)
         progress = rollout.progress
@@ -99,6 +100,11 @@ class RolloutBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+
+
+def _waiting(rollout: Rollout) -> str:
+    """Which other servers a rollout waits for; a rollout that has ended has another reason."""
+    return f", {rollout.reason}" if rollout.reason and not rollout.has_ended else ""
 
 
 def _count(progress: RolloutProgress) -> str:
