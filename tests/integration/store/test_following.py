@@ -1,23 +1,29 @@
 """Collections of two servers over one PostgreSQL database: what one does while the other one writes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from diptych.adapters.postgres.store import PostgresStore
+from diptych.core.collections import search
 from diptych.core.collections.metadata.filters import Eq
+from diptych.core.rollout.ports import of_rollout
+from diptych.core.types import StoredImage
 from diptych.errors import StoreUnavailable
 from integration.store_parts import Opened
 from support.fixtures import model_repo_fixture
+from support.one_search import search_by
 from support.pictures import noise
 from support.postgres import Cluster
+from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
 
-model_repo = model_repo_fixture({})
+model_repo = model_repo_fixture({}, {"seed": 1})
 
 IS_TRASH = Eq(("state",), "trash")
 
@@ -196,3 +202,48 @@ def test_image_that_cannot_be_embedded_keeps_no_server_from_searching(
             assert await third.ids(query) == ["i1"]
 
     run(story)
+
+
+def test_search_between_two_writes_that_meets_a_switch_begins_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vectors that it began with lack what is added after the switch."""
+    monkeypatch.setattr(search, "ATTEMPTS", 1)
+
+    async def story(one: Opened, other: Opened) -> None:
+        await one.add("default", noise(0), "a")
+        may_switch, switch = asyncio.Event(), one.collections.moves.switch
+
+        async def switching(*work: Any) -> None:
+            await may_switch.wait()
+            await switch(*work)
+
+        one.collections.moves.switch = switching  # type: ignore[method-assign]
+        rollout = await one.rollouts.activate(TINY, 2)
+        what = of_rollout(rollout.id)
+        while not await is_announced(other, what):  # noqa: ASYNC110 - has no event
+            await asyncio.sleep(0.01)
+        keys, n_reads = other.records.rows.keys, 0
+
+        async def reading(c: int, ids: Sequence[str] | None = None) -> list[int]:
+            nonlocal n_reads
+            n_reads += 1
+            if n_reads == 1:  # the first attempt is incomplete
+                await one.add("default", noise(1), "a", replace=True)
+            elif n_reads == 2:
+                may_switch.set()
+                await one.end_of(rollout)
+                await one.add("default", noise(2), "late")
+            return await keys(c, ids)
+
+        other.records.rows.keys = reading  # type: ignore[method-assign]
+        found = await search_by(other.serving, other.collections, "default", StoredImage("a"), 10)
+        assert ([hit.id for hit in found.hits], found.model.ref.version) == (["late"], 2)
+        assert n_reads > 2
+
+    run(story)
+
+
+async def is_announced(server: Opened, what: str) -> bool:
+    """Whether a server has announced something."""
+    return what in await server.records.peers.announced(what)

@@ -202,14 +202,17 @@ class _Search:
             return found if is_complete and snapshot.generation == self.serving.current.generation else None
 
     async def last_attempt(self) -> SearchResult:
-        """The result of a search between two writes, so that only those of other servers come in between."""
-        with self.serving.use() as snapshot:
-            for _ in range(ATTEMPTS):
-                found, is_complete = await self._search(snapshot)
-                if is_complete:
-                    break
-                await self.collections.catch_up()
-            return found
+        """The result of a search between two writes, so that only those of other servers come in between, of
+        which one may be a switch to another version; in the end these wait, too.
+        """
+        for _ in range(ATTEMPTS):
+            if (found := await self.attempt()) is not None:
+                return found
+            await self.collections.catch_up()
+        async with self.collections.peers.writing_alone():
+            await self.collections.catch_up()
+            with self.serving.use() as snapshot:
+                return (await self._search(snapshot))[0]
 
     async def _search(self, snapshot: Snapshot) -> tuple[SearchResult, bool]:
         request, pairs = self.request, _pairs(self.searched, snapshot)
