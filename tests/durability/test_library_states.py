@@ -2,8 +2,8 @@
 that is gone.
 
 After a scan, a search finds each picture of the folder once, but for those that a person has deleted.
-Pictures keep their ids and tags when their files move, change, or come back. While the disk is away nothing
-changes.
+Pictures keep their ids and tags when their files move, change, or come back, and have the name of one of
+their files and the title of its sidecar. While the disk is away nothing changes.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -29,12 +29,14 @@ from diptych.core.libraries.scan import GRACE, Scanner
 from diptych.core.types import ImageRecord
 from diptych.errors import LibraryAway
 from integration.store_parts import Opened, tiny_png
+from support.embedded_captions import xmp_of
 from support.tiny_bundle import write_tiny_bundle
 
 C = "photos"
 BROKEN = b"no picture"
 CONTENTS = st.sampled_from([*map(tiny_png, range(6)), BROKEN])
 PATHS = st.sampled_from(["a.png", "b.png", "x/a.png", "x/b.png", "x/y/caf\udce9.png", "z/c.png"])
+ENDINGS = st.sampled_from([".xmp", ".png.xmp"])
 FOLDERS = st.sampled_from(["x", "x/y", "z"])
 ALL = 100
 
@@ -171,6 +173,14 @@ class Library(RuleBasedStateMachine):
             (self.disk / to).rename(self.disk / path)
             (self.top / "swap").rename(self.disk / to)
 
+    @rule(path=PATHS, title=st.sampled_from(["one", "two"]), ending=ENDINGS)
+    def write_sidecar(self, path: str, title: str, ending: str) -> None:
+        self.write(path.removesuffix(".png") + ending, xmp_of(title={"x-default": title}))
+
+    @rule(path=PATHS, ending=ENDINGS)
+    def remove_sidecar(self, path: str, ending: str) -> None:
+        (self.disk / (path.removesuffix(".png") + ending)).unlink(missing_ok=True)
+
     @rule(path=PATHS)
     def remove(self, path: str) -> None:
         (self.disk / path).unlink(missing_ok=True)
@@ -266,7 +276,10 @@ class Library(RuleBasedStateMachine):
                 assert record.id == before.id
             if before is not None and before.id == record.id:
                 assert record.metadata.get("tag") == before.tag
-            assert "missing" not in record.metadata["file"]
+            file = record.metadata["file"]
+            assert "missing" not in file
+            paths = [path for path, one in at.items() if one == sha256]
+            assert (file["folder"], file["name"], file.get("title")) in map(self._description_of, paths)
             payload, _ = self.runner.run(self.opened.collections.images.original(C, record.id))
             assert sha256_of(payload) == sha256
         self._check_missing(records.keys() - found.keys(), records)
@@ -291,6 +304,17 @@ class Library(RuleBasedStateMachine):
             paths = [path for path, one in self.at.items() if one == sha256]
             assert sha256 in records or any(path in contents for path in paths)
 
+    def _description_of(self, path: str) -> tuple[str, str, str | None]:
+        """The folder and the name of a file, and the title that its sidecar gives."""
+        for name in (f"{path}.xmp", f"{path.removesuffix('.png')}.xmp"):
+            if (self.root / name).is_file():
+                title = "one" if b">one<" in (self.root / name).read_bytes() else "two"
+                break
+        else:
+            title = None
+        within = PurePosixPath(os.fsencode(path).decode(errors="replace"))
+        return str(within.parent), within.name, title
+
     def _missing_since(self, sha256: str) -> datetime:
         before = self.missing.get(sha256)
         return self.now if before is None or before.since is None else before.since
@@ -310,7 +334,7 @@ class Library(RuleBasedStateMachine):
         found: dict[str, bytes] = {}
         for folder, _, names in os.walk(self.root.resolve()):
             for file in (Path(folder, name) for name in names):
-                if not file.is_symlink():
+                if not file.is_symlink() and file.suffix != ".xmp":
                     found[str(file.relative_to(self.root.resolve()))] = file.read_bytes()
         return found
 

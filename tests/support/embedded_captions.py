@@ -11,14 +11,18 @@ XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def xmp_of(
-    description: Mapping[str, str] = {}, title: Mapping[str, str] = {}, subject: Sequence[str] = ()
+    description: Mapping[str, str] = {},
+    title: Mapping[str, str] = {},
+    subject: Sequence[str] = (),
+    rating: object = None,
 ) -> bytes:
     """A packet of XMP; description and title by their languages."""
+    stars = "" if rating is None else f' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="{rating}"'
     words = "".join(f"<rdf:li>{word}</rdf:li>" for word in subject)
     return (
         '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
-        f'xmlns:dc="http://purl.org/dc/elements/1.1/">{_by_language("description", description)}'
+        f'xmlns:dc="http://purl.org/dc/elements/1.1/"{stars}>{_by_language("description", description)}'
         f"{_by_language('title', title)}<dc:subject><rdf:Bag>{words}</rdf:Bag></dc:subject>"
         '</rdf:Description></rdf:RDF></x:xmpmeta>\n\n<?xpacket end="w"?>'
     ).encode()

@@ -57,6 +57,17 @@ def test_pictures_are_listed_by_their_endings_without_hidden_names(root: Path) -
     assert (found.unread, found.left_out) == ({}, {})
 
 
+def test_sidecars_are_listed_apart_and_links_to_some_are_named(root: Path) -> None:
+    (root / "a.jpg").write_bytes(b"1")
+    (root / "a.jpg.XMP").write_bytes(b"123")
+    (root / "a.xmp").symlink_to("a.jpg.XMP")
+    os.mkfifo(root / "b.xmp")
+    found = listed(root)
+    assert (list(found.files), list(found.sidecars)) == ([b"a.jpg"], [b"a.jpg.XMP"])
+    assert found.sidecars[b"a.jpg.XMP"].n_bytes == 3
+    assert sorted(found.left_out) == [b"a.xmp", b"b.xmp"]
+
+
 def test_patterns_of_the_ignore_file_leave_out_names_and_paths(root: Path) -> None:
     (root / ".diptychignore").write_text("# exports\n\nthumb_*\nexports/\n2024/raw/*\n")
     for path in ("thumb_1.jpg", "exports/a.jpg", "2024/raw/b.jpg", "2024/c.jpg", "raw/d.jpg"):

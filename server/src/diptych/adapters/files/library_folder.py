@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from diptych.bundle.image.formats import IMAGE_SUFFIXES
-from diptych.core.libraries.ports import Content, Listing, Stamp, Unreadable
+from diptych.core.libraries.ports import SIDECAR_ENDING, Content, Listing, Stamp, Unreadable
 from diptych.errors import LibraryAway
 
 IGNORE_FILE = ".diptychignore"
@@ -55,8 +56,7 @@ class FolderOfLibrary:
         if "" in lister.unread:
             raise self._away(lister.unread[""])
         encoded = ({os.fsencode(path): one for path, one in found.items()} for found in lister.found)
-        files, unread, left_out = encoded
-        return Listing(files, unread, left_out)  # type: ignore[arg-type]
+        return Listing(*encoded)
 
     def _read(self, path: bytes) -> Content | Unreadable:
         with self._opened_root() as root:
@@ -137,11 +137,12 @@ class _Lister:
         self.files: dict[str, Stamp] = {}
         self.unread: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
+        self.sidecars: dict[str, Stamp] = {}
 
     @property
-    def found(self) -> tuple[dict[str, Stamp], dict[str, str], dict[str, str]]:
-        """All three."""
-        return self.files, self.unread, self.left_out
+    def found(self) -> tuple[dict[str, Any], ...]:
+        """All of them."""
+        return self.files, self.unread, self.left_out, self.sidecars
 
     def add(self, folder: int, path: str, depth: int) -> None:
         """Add what is in an open folder with this path in the library."""
@@ -158,16 +159,19 @@ class _Lister:
     def _add_entry(self, entry: "os.DirEntry[str]", folder: int, path: str, device: str, depth: int) -> None:
         if self._is_ignored(entry.name, path):
             return
-        is_picture = PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES
+        ending = PurePosixPath(entry.name).suffix.lower()
+        is_sidecar = ending == SIDECAR_ENDING.decode()
+        is_wanted = is_sidecar or ending in IMAGE_SUFFIXES
         try:
             if entry.is_symlink():
                 self.left_out[path] = "is a link, which is not followed"
             elif entry.is_dir(follow_symlinks=False):
                 self._add_folder(entry.name, folder, path, depth + 1)
-            elif is_picture and entry.is_file(follow_symlinks=False):
+            elif is_wanted and entry.is_file(follow_symlinks=False):
                 found = entry.stat(follow_symlinks=False)
-                self.files[path] = Stamp(found.st_size, found.st_mtime_ns, device)
-            elif is_picture:
+                files = self.sidecars if is_sidecar else self.files
+                files[path] = Stamp(found.st_size, found.st_mtime_ns, device)
+            elif is_wanted:
                 self.left_out[path] = _NO_FILE
         except OSError as error:
             self.unread[path] = _reason(error)

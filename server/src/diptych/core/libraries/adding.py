@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from diptych.core.collections.metadata.reserved import FILE
 from diptych.core.collections.service import Collections
 from diptych.core.collections.stored.ids import content_id, sha256_of
-from diptych.core.libraries.files import KnownFiles, described
+from diptych.core.libraries.files import KnownFiles
 from diptych.core.libraries.ports import LibraryFile, LibraryRows, Path
 from diptych.core.libraries.reading import ReadFile
 from diptych.core.types import AddOutcome, Metadata, NewImage
@@ -50,17 +50,27 @@ class Additions:
         first = {one.sha256: one for one in files if state.needs_image(one.sha256)}
         outcomes = dict(zip(first, await self._add_all(list(first.values()), state.images), strict=True))
         again = {
-            sha256: described(one.path, one.stamp)
+            sha256: one.described.file
             for sha256, one in first.items()
             if sha256 in state.images and outcomes[sha256].error is None
         }
         recorded = [_recorded(one, outcomes.get(one.sha256)) for one in files]
-        await known.record(recorded, described=again)
+        await known.record([*recorded, *_sidecars_of(first.values())], described=again)
 
-    async def record_known(self, known: KnownFiles, files: Sequence[ReadFile]) -> list[Path]:
-        """Record changed files whose content needs no image; return the paths of the others."""
+    async def record_known(
+        self, known: KnownFiles, files: Sequence[ReadFile], described: Container[str]
+    ) -> list[Path]:
+        """Record changed files whose content needs no image; return the paths of the others.
+
+        Their images are described as these files, unless those are `described`, by sha256, as others.
+        """
         state = await self._state(known, files)
-        await known.record([one.as_known() for one in files if not state.needs_image(one.sha256)])
+        recorded = [one for one in files if not state.needs_image(one.sha256)]
+        new = [one for one in recorded if one.sha256 not in described or one.described.sidecar]
+        await known.record(
+            [*(one.as_known() for one in recorded), *_sidecars_of(new)],
+            described={one.sha256: one.described.file for one in new},
+        )
         return [one.path for one in files if state.needs_image(one.sha256)]
 
     async def change(self, known: KnownFiles, one: ReadFile, gone: Counter[str | None]) -> None:
@@ -80,7 +90,8 @@ class Additions:
         (outcome,) = await self._add_patiently([new], replace=True)
         recorded = _recorded(one, outcome)
         if outcome.error is None:
-            await known.record([recorded], described={one.sha256: described(one.path, one.stamp)})
+            files = [recorded, *_sidecars_of([one])]
+            await known.record(files, described={one.sha256: one.described.file})
             return
         await self._mark(known, [one.path])
         since = known.by_path[one.path].missing_since
@@ -117,8 +128,13 @@ class Additions:
         return []
 
 
+def _sidecars_of(files: Iterable[ReadFile]) -> list[LibraryFile]:
+    """The sidecars that pictures are described by."""
+    return [one.described.sidecar for one in files if one.described.sidecar is not None]
+
+
 def _new_image(one: ReadFile, id: str | None) -> NewImage:
-    metadata: Metadata | None = {FILE: described(one.path, one.stamp)} if id is None else None
+    metadata: Metadata | None = {FILE: one.described.file} if id is None else None
     return NewImage(one.payload, id, metadata, referenced=True)
 
 

@@ -2,13 +2,16 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
-from diptych.core.collections.metadata.reserved import file_metadata
-from diptych.core.libraries.ports import LibraryFile, LibraryRows, Path, Stamp
+from diptych.core.libraries.ports import LibraryFile, LibraryRows, Path
 from diptych.core.types import Metadata
 
 NS = 1_000_000_000
+CHUNK = 1_000  # files in one transaction that adds no image
+
+Item = TypeVar("Item")
 
 
 class KnownFiles:
@@ -18,13 +21,26 @@ class KnownFiles:
         """`c` is the number of the collection."""
         self.c = c
         self._rows = rows
-        self._by_path = {file.path: file for file in files}
+        self._by_path = dict[Path, LibraryFile]()
+        self._sidecars = dict[Path, LibraryFile]()
+        for file in files:
+            (self._sidecars if file.is_sidecar else self._by_path)[file.path] = file
         self._there = Counter(file.sha256 for file in self._by_path.values() if _is_there(file))
 
     @property
     def by_path(self) -> Mapping[Path, LibraryFile]:
-        """The files by path."""
+        """The pictures by path."""
         return self._by_path
+
+    @property
+    def sidecars(self) -> Mapping[Path, LibraryFile]:
+        """The sidecars that pictures were described by, by path."""
+        return self._sidecars
+
+    def all_files(self) -> Iterator[LibraryFile]:
+        """Pictures and sidecars."""
+        yield from self._by_path.values()
+        yield from self._sidecars.values()
 
     @property
     def n_missing(self) -> int:
@@ -35,15 +51,27 @@ class KnownFiles:
         """The number of files with this content that are there."""
         return self._there[sha256]
 
-    def paths_by_sha256(self, sha256s: Collection[str], without: Collection[Path]) -> dict[str, Path]:
-        """The first path of each content whose files are there, but for some paths."""
+    def is_there(self, path: Path) -> bool:
+        """Whether this is a known picture that is there."""
+        file = self._by_path.get(path)
+        return file is not None and _is_there(file)
+
+    def paths_by_sha256(
+        self, sha256s: Collection[str | None], without: Collection[Path], has_sidecar: Callable[[Path], bool]
+    ) -> dict[str, Path]:
+        """The first path of each content whose files are there, but for some paths; those with a sidecar come
+        first.
+        """
+        if not sha256s:
+            return {}
         found: dict[str, Path] = {}
-        for path in sorted(self._by_path):
-            file = self._by_path[path]
-            if file.sha256 is None or file.sha256 not in sha256s or path in without:
-                continue
-            if _is_there(file):
-                found.setdefault(file.sha256, path)
+        paths = [
+            path
+            for path, file in self._by_path.items()
+            if file.sha256 in sha256s and _is_there(file) and path not in without
+        ]
+        for path in sorted(paths, key=lambda one: (not has_sidecar(one), one)):
+            found.setdefault(self._by_path[path].sha256 or "", path)
         return found
 
     async def record(
@@ -54,7 +82,7 @@ class KnownFiles:
         described: Mapping[str, Metadata] | None = None,
     ) -> None:
         """Put files, and forget others, see `LibraryRows.record`."""
-        if not (files or gone):
+        if not (files or gone or described):
             return
         await self._rows.record(self.c, files, gone=gone, described=described)
         for path in gone:
@@ -64,6 +92,9 @@ class KnownFiles:
 
     def note(self, file: LibraryFile) -> None:
         """Remember the state of a file that is stored already."""
+        if file.is_sidecar:
+            self._sidecars[file.path] = file
+            return
         self._forget(file.path)
         self._by_path[file.path] = file
         self._there[file.sha256] += _is_there(file)
@@ -78,14 +109,15 @@ class KnownFiles:
             self._forget(path)
 
     def _forget(self, path: Path) -> None:
+        self._sidecars.pop(path, None)
         file = self._by_path.pop(path, None)
         if file is not None:
             self._there[file.sha256] -= _is_there(file)
 
 
-def described(path: Path, stamp: Stamp) -> Metadata:
-    """The value of `file` in the metadata of a picture."""
-    return file_metadata(path.decode(errors="replace"), stamp.modified_ns / NS)
+def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Parts of CHUNK items."""
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
 
 
 def named(path: Path) -> str:

@@ -58,10 +58,10 @@ def plan_scan(
         before = known.get(path)
         if before is not None and before.stamp.device in away:
             plan.problems[path] = ANOTHER_DISK
-        elif before is not None and _is_same(before, stamp) and not (retries and before.problem):
+        elif before is not None and is_same(before, stamp) and not (retries and before.problem):
             if before.stamp != stamp:
                 plan.on_other_disk.append(replace(before, stamp=stamp))
-        elif now_ns - SETTLE_NS < stamp.modified_ns <= now_ns:
+        elif not is_settled(stamp, now_ns):
             n_unsettled += 1
         else:
             (plan.new if before is None else plan.changed).append(path)
@@ -72,7 +72,7 @@ def plan_scan(
         if file.missing_since is None
         and path not in listing.files
         and file.stamp.device not in away
-        and not _is_in(path, listing.unread)
+        and not is_in(path, listing.unread)
     )
     return replace(plan, n_unsettled=n_unsettled)
 
@@ -100,7 +100,7 @@ def _size_and_time(stamp: Stamp) -> tuple[int, int]:
     return stamp.n_bytes, stamp.modified_ns
 
 
-def _is_same(file: LibraryFile, stamp: Stamp) -> bool:
+def is_same(file: LibraryFile, stamp: Stamp) -> bool:
     """Whether it is there as it was, and need not be read again."""
     is_there = file.missing_since is None or file.problem != ""
     return is_there and _size_and_time(file.stamp) == _size_and_time(stamp)
@@ -129,7 +129,12 @@ def _away(known: Mapping[Path, LibraryFile], listing: Listing) -> set[str]:
     return away
 
 
-def _is_in(path: Path, folders: Iterable[Path]) -> bool:
+def is_settled(stamp: Stamp, now_ns: int) -> bool:
+    """Whether a file was not modified so recently that it may still be being written."""
+    return not now_ns - SETTLE_NS < stamp.modified_ns <= now_ns
+
+
+def is_in(path: Path, folders: Iterable[Path]) -> bool:
     """Whether a path is one of these folders, or in one of them."""
     if not folders:
         return False

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from diptych.core.types import Metadata, Removed
 
+SIDECAR_ENDING = b".xmp"
 Path = bytes  # of a file within its library, parts separated by "/"; names of files need not be Unicode
 
 
@@ -20,13 +21,14 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a library, by their endings. `unread`: folders that could not be read, and why; what is
-    in them is unknown. `left_out`: other entries that people may miss, and why.
+    """The pictures of a library, by their endings, and files of XMP. `unread`: folders that could not be
+    read, and why; what is in them is unknown. `left_out`: other entries that people may miss, and why.
     """
 
     files: Mapping[Path, Stamp] = field(default_factory=dict)
     unread: Mapping[Path, str] = field(default_factory=dict)
     left_out: Mapping[Path, str] = field(default_factory=dict)
+    sidecars: Mapping[Path, Stamp] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class LibraryFile:
     """One known file. `missing_since`: when a scan first did not find it (ISO 8601), None while it is there.
 
     With a `problem` the file is no picture that can be read; `sha256` is then that of the picture that was
-    there before, which is missing, or None.
+    there before, which is missing, or None. Sidecars have none.
     """
 
     path: Path
@@ -71,6 +73,11 @@ class LibraryFile:
     sha256: str | None
     problem: str = ""
     missing_since: str | None = None
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether it is a file of XMP, and no picture."""
+        return self.path.lower().endswith(SIDECAR_ENDING)
 
 
 @dataclass(frozen=True)

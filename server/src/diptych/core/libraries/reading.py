@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.libraries.ports import Content, LibraryFile, LibraryFolder, Path, Stamp, Unreadable
+from diptych.core.libraries.sidecars import Described, Sidecars
 
 BATCH = 16  # files in memory; few, so that requests find room in the queue
 BATCH_BYTES = 32_000_000
@@ -13,12 +14,13 @@ BATCH_BYTES = 32_000_000
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A file that was read."""
+    """A picture that was read, and what is to be said of its file."""
 
     path: Path
     stamp: Stamp
     payload: bytes
     sha256: str
+    described: Described
 
     def as_known(self) -> LibraryFile:
         """The file as it is known from now on."""
@@ -39,13 +41,13 @@ class ReadBatch:
 
 
 async def read_all(
-    folder: LibraryFolder, paths: Sequence[Path], sizes: Sequence[int]
+    folder: LibraryFolder, sidecars: Sidecars, paths: Sequence[Path], sizes: Sequence[int]
 ) -> AsyncIterator[ReadBatch]:
     """Read files of these `sizes`; the next ones are read while the caller works. Raises LibraryAway."""
     following: asyncio.Task[ReadBatch] | None = None
     try:
         for some in _batches(paths, sizes):
-            current, following = following, asyncio.create_task(_read(folder, some))
+            current, following = following, asyncio.create_task(_read(folder, sidecars, some))
             if current is not None:
                 yield await current
         if following is not None:
@@ -55,7 +57,7 @@ async def read_all(
             following.cancel()
 
 
-async def _read(folder: LibraryFolder, paths: Sequence[Path]) -> ReadBatch:
+async def _read(folder: LibraryFolder, sidecars: Sidecars, paths: Sequence[Path]) -> ReadBatch:
     found = await asyncio.gather(*(folder.read(path) for path in paths))
     batch = ReadBatch([], {})
     contents = list[tuple[Path, Content]]()
@@ -66,7 +68,8 @@ async def _read(folder: LibraryFolder, paths: Sequence[Path]) -> ReadBatch:
             contents.append((path, one))
     hashes = await asyncio.to_thread(lambda: [sha256_of(one.payload) for _, one in contents])
     for (path, one), sha256 in zip(contents, hashes, strict=True):
-        batch.files.append(ReadFile(path, one.stamp, one.payload, sha256))
+        described = await sidecars.describe(path, one.stamp)
+        batch.files.append(ReadFile(path, one.stamp, one.payload, sha256, described))
     return batch
 
 

@@ -3,25 +3,21 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from diptych.core.collections.service import Collections
 from diptych.core.libraries.adding import Additions
-from diptych.core.libraries.files import KnownFiles, described, named
+from diptych.core.libraries.describing import Descriptions
+from diptych.core.libraries.files import NS, KnownFiles, chunks, named
 from diptych.core.libraries.plan import Plan, check_lost, plan_scan
-from diptych.core.libraries.ports import LibraryFolder, LibraryRows, Path, Previews
+from diptych.core.libraries.ports import LibraryFolder, LibraryRows, Listing, Path, Previews
 from diptych.core.libraries.reading import ReadFile, read_all
 from diptych.core.types import NO_ROWS
 from diptych.errors import Conflict
 
 GRACE = timedelta(days=30)  # after which a missing file is dropped
-CHUNK = 1_000  # files in one transaction that adds no image
-NS = 1_000_000_000
-
-Item = TypeVar("Item")
 
 
 @dataclass(eq=False)
@@ -68,6 +64,7 @@ class Scanner:
         self._now = now
         self.known: KnownFiles | None = None  # None: to be read from the store
         self.progress: Progress | None = None  # None while no file is to be read
+        self._descriptions = Descriptions(folder, Listing(), 0)  # of the scan that is under way
         self.listing_s = 0.0  # seconds that the last listing took
         self.problems: dict[str, str] = {}  # by path: why files are left alone, or are no pictures
 
@@ -86,9 +83,11 @@ class Scanner:
         plan = await asyncio.to_thread(plan_scan, known.by_path, listing, now_ns, retries=asked)
         if not asked:
             await asyncio.to_thread(check_lost, self._name, known.by_path, listing, plan)
+        self._descriptions = await asyncio.to_thread(Descriptions, self._folder, listing, now_ns)
         self.progress = Progress(plan.n_to_read) if plan.n_to_read else None
         try:
             await self._change(known, plan)
+            await self._descriptions.follow(known, plan.problems, retries=asked)
             done, before = plan.without_problems(), _text(self._now() - GRACE)
             if is_first or not done.is_empty or known.has_missing(before):
                 await self._tidy(known, before)
@@ -97,8 +96,12 @@ class Scanner:
             raise
         finally:
             self.progress = None
-        self.problems = {named(path): reason for path, reason in plan.problems.items()} | {
-            named(one.path): one.problem for one in known.by_path.values() if one.problem
+        self.problems = {
+            **{
+                named(path): reason
+                for path, reason in (plan.problems | self._descriptions.sidecars.unread).items()
+            },
+            **{named(one.path): one.problem for one in known.all_files() if one.problem},
         }
         return done
 
@@ -116,13 +119,17 @@ class Scanner:
         return self.known
 
     async def _change(self, known: KnownFiles, plan: Plan) -> None:
-        for some in _chunks(plan.on_other_disk):
+        for some in chunks(plan.on_other_disk):
             await known.record(some)
         await self._add_new(known, plan)
         # A picture may have moved from one changed file to another: first all whose content is known.
-        rest = list[Path]()
+        rest, lost = list[Path](), {*plan.changed, *plan.gone}
+        stay = await self._descriptions.first_paths(
+            known, {known.by_path[path].sha256 for path in plan.changed}, lost
+        )
+        await self._descriptions.describe(known, stay)
         async for files in self._read(plan, sorted(plan.changed)):
-            rest += await self._additions.record_known(known, files)
+            rest += await self._additions.record_known(known, files, stay)
         if self.progress is not None:
             self.progress.n_to_read += len(rest)  # they are read twice
         gone = Counter(known.by_path[path].sha256 for path in plan.gone)
@@ -148,7 +155,9 @@ class Scanner:
 
     async def _read(self, plan: Plan, paths: Sequence[Path]) -> AsyncIterator[list[ReadFile]]:
         """Read files, and note which ones cannot be read now."""
-        async for batch in read_all(self._folder, paths, [plan.sizes[path] for path in paths]):
+        async for batch in read_all(
+            self._folder, self._descriptions.sidecars, paths, [plan.sizes[path] for path in paths]
+        ):
             plan.problems.update(batch.unread)
             yield batch.files
             if self.progress is not None:
@@ -157,21 +166,15 @@ class Scanner:
     async def _forget(self, known: KnownFiles, gone: Sequence[Path]) -> None:
         """Forget the places that pictures have moved from, and mark the other files as missing."""
         sha256s = {sha256 for path in gone if (sha256 := known.by_path[path].sha256)}
-        elsewhere = await asyncio.to_thread(known.paths_by_sha256, sha256s, set(gone))
-        for some in _chunks(sorted(gone)):
+        elsewhere = await self._descriptions.first_paths(known, sha256s, set(gone))
+        for some in chunks(sorted(gone)):
             by_sha256 = {path: known.by_path[path].sha256 or "" for path in some}
             lost = set(by_sha256.values()) - elsewhere.keys()
             images = await self._rows.images(known.c, lost)
             missing = [path for path, sha256 in by_sha256.items() if sha256 in images]
             moved = {path: sha256 for path, sha256 in by_sha256.items() if sha256 not in images}
             found = {sha256: elsewhere[sha256] for sha256 in moved.values() if sha256 in elsewhere}
-            await known.record(
-                [],
-                gone=moved.keys(),
-                described={
-                    sha256: described(path, known.by_path[path].stamp) for sha256, path in found.items()
-                },
-            )
+            await self._descriptions.describe(known, found, gone=moved.keys())
             await self._mark_missing(known, missing)
 
     async def _mark_missing(self, known: KnownFiles, paths: Sequence[Path]) -> None:
@@ -196,10 +199,6 @@ class Scanner:
             return removed.released
 
         await self._previews.remove(await self._collections.between_writes(drop))
-
-
-def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
 
 
 def _text(moment: datetime) -> str:

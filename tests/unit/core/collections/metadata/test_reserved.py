@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from diptych.core.collections.metadata.reserved import (
+    check_given,
     check_reserved,
     file_metadata,
     file_path,
     lacks_given,
+    patched,
     reserved_name,
     same_metadata,
 )
@@ -66,6 +68,42 @@ def test_other_values_of_reserved_names_are_refused(metadata: dict[str, Any], co
     with pytest.raises(InvalidValue, match=complaint):
         check_reserved(metadata)
     assert reserved_name({"year": 2001, **metadata}) == next(iter(metadata))
+
+
+SIDECAR = {"caption": "c" * 4_000, "title": "t" * 4_000, "keywords": ["k" * 200] * 100, "rating": 5}
+
+
+def test_what_a_sidecar_says_may_be_sent_and_does_not_count() -> None:
+    metadata = {"file": FILE | SIDECAR, "year": 2001}
+    assert check_given(metadata, 200) == metadata
+    assert patched(metadata, {"year": 2002}, 200) == metadata | {"year": 2002}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"caption": "c" * 4_001},
+        {"title": ["t"]},
+        {"keywords": ["k"] * 101},
+        {"keywords": ["k" * 201]},
+        {"keywords": "k"},
+        {"rating": 6},
+        {"rating": True},
+        {"rating": "5"},
+    ],
+)
+def test_what_no_sidecar_says_is_refused(field: dict[str, Any]) -> None:
+    with pytest.raises(
+        InvalidValue, match=r"of what a sidecar says: caption and title \(texts of at most 4000"
+    ):
+        check_given({"file": FILE | field}, 10**6)
+
+
+def test_what_a_sidecar_says_is_not_patched() -> None:
+    with pytest.raises(
+        InvalidValue, match=r"'file.rating' is what the sidecar of a file says: change it there"
+    ):
+        patched({"file": FILE | SIDECAR}, {"file": {"rating": 1}}, 10**6)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 an image comes again.
 
 `file` says which file an image was: its name, its folder within the folder or archive that was added, when it
-was modified, and since when a library misses it. Earlier releases stored it as one text, the path. `exif` is
-for what cameras record, see `exif`.
+was modified, since when a library misses it, and what the sidecar next to it says. Earlier releases stored it
+as one text, the path. `exif` is for what cameras record, see `exif`.
 """
 
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from diptych.core.collections.metadata.exif import (
     without_exif,
 )
 from diptych.core.collections.metadata.filters import same_json
+from diptych.core.collections.metadata.sidecar import SIDECAR, SIDECAR_KINDS, without_sidecar
 from diptych.core.types import Metadata
 from diptych.errors import InvalidValue
 
@@ -84,7 +85,10 @@ def check_reserved(metadata: Metadata) -> None:
     file = metadata.get(FILE, {})
     if not (isinstance(file, str) or _is_file(file)):
         fields = ", ".join(_FILE_FIELDS)
-        raise InvalidValue(f"'file' is a reserved name: its value must be an object of the texts {fields}")
+        raise InvalidValue(
+            f"'file' is a reserved name: its value must be an object of the texts {fields}, and of what a "
+            f"sidecar says: {SIDECAR_KINDS}"
+        )
 
 
 def check_given(metadata: object, max_bytes: int) -> Metadata:
@@ -96,7 +100,7 @@ def check_given(metadata: object, max_bytes: int) -> Metadata:
         return check_metadata(metadata, max_bytes)
     if EXIF in metadata and metadata[EXIF] is None:  # as a release before EXIF was read may have exported it
         metadata = without_exif(metadata)
-    check_metadata(counted(metadata), max_bytes)
+    check_metadata(_counted(metadata), max_bytes)
     check_reserved(metadata)
     return metadata
 
@@ -105,11 +109,17 @@ def patched(metadata: Metadata, patch: Metadata, max_bytes: int) -> Metadata:
     """Apply a JSON merge patch to what is stored. Raises InvalidValue, TooLarge.
 
     Of reserved names only those that the patch has are checked, and a place as a whole: earlier releases may
-    have stored others.
+    have stored others. What a sidecar says cannot be patched: the next scan would overwrite it.
     """
+    file = patch.get(FILE)
+    if isinstance(file, dict) and (names := sorted(file.keys() & SIDECAR)):
+        raise InvalidValue(
+            f"'{FILE}.{names[0]}' is what the sidecar of a file says: change it there, or give a name of "
+            f"your own, such as {names[0]!r}"
+        )
     merged = merge_patch(metadata, patch)
     check_reserved({name: _changed(merged[name], patch[name]) for name in patch if name in merged})
-    check_metadata(counted(merged), max_bytes)
+    check_metadata(_counted(merged), max_bytes)
     return merged
 
 
@@ -131,9 +141,22 @@ def lacks_given(given: Metadata | None, stored: Metadata) -> bool:
 
 
 def _is_file(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        name in _FILE_FIELDS and isinstance(text, str) for name, text in value.items()
-    )
+    return isinstance(value, dict) and all(_is_file_field(name, one) for name, one in value.items())
+
+
+def _is_file_field(name: str, value: object) -> bool:
+    if name in SIDECAR:
+        return SIDECAR[name](value)
+    return name in _FILE_FIELDS and isinstance(value, str)
+
+
+def _counted(metadata: Metadata) -> Metadata:
+    """The part of metadata that counts against its limit: without what the server itself adds."""
+    found = counted(metadata)
+    file = found.get(FILE)
+    if not (isinstance(file, dict) and _is_file(file)):
+        return found
+    return found | {FILE: without_sidecar(file)}
 
 
 def _changed(merged: object, patch: object) -> object:

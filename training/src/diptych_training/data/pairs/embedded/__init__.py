@@ -1,5 +1,5 @@
 """Captions that programs write into pictures: XMP and IPTC.
 
 In: the bytes of a picture. Out: its `Texts`, or None without a caption; ValueError names what cannot be read.
-Read `captions` first; `xmp` and `iptc` each read one kind of block.
+Read `captions` first; `iptc` reads one kind of block, `bundle.image.xmp` the other.
 """

@@ -1,23 +1,36 @@
-"""Read description, title and keywords from the XMP of a picture, which is XML from an unknown hand."""
+"""Read caption, title, keywords and rating from XMP, in a picture or beside it: XML from an unknown hand."""
 
+from dataclasses import dataclass
 from xml.parsers import expat
-
-from diptych_training.data.pairs.embedded.written import Written
 
 MAX_XMP_BYTES = 1_000_000
 _DC = "http://purl.org/dc/elements/1.1/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _ITEM, _LANGUAGE = f"{_RDF} li", "http://www.w3.org/XML/1998/namespace lang"
 _DESCRIPTION, _TITLE, _SUBJECT = (f"{_DC} {name}" for name in ("description", "title", "subject"))
+_RATING = "http://ns.adobe.com/xap/1.0/ Rating"
+_RATINGS = range(-1, 6)  # -1: rejected, 0: not rated
 _DEFAULT = "x-default"  # of several languages
 
 
-def read_xmp(packet: bytes) -> Written:
-    """Read dc:description, dc:title and dc:subject. ValueError for XML that is malformed, too large, or has a
-    document type, which XMP has not: without one there are no entities.
+@dataclass(frozen=True)
+class Xmp:
+    """What people wrote about a picture; empty or None where they wrote nothing. `rating`: 1 to 5 stars, or
+    -1 for a picture that is rejected.
+    """
+
+    caption: str = ""
+    title: str = ""
+    keywords: tuple[str, ...] = ()
+    rating: int | None = None
+
+
+def read_xmp(packet: bytes) -> Xmp:
+    """Read dc:description, dc:title, dc:subject and xmp:Rating. ValueError for XML that is malformed, too
+    large, or has a document type, which XMP has not: without one there are no entities.
     """
     if not packet:
-        return Written()
+        return Xmp()
     if len(packet) > MAX_XMP_BYTES:
         raise ValueError(f"its XMP has {len(packet)} bytes, limit is {MAX_XMP_BYTES}")
     found = _Fields()
@@ -31,9 +44,17 @@ def read_xmp(packet: bytes) -> Written:
         parser.Parse(packet.strip(b"\0 \t\r\n"), True)
     except expat.ExpatError as error:
         raise ValueError(f"its XMP cannot be read: {error}") from None
-    return Written(
-        found.one(_DESCRIPTION), found.one(_TITLE), tuple(text for _, text in found.values[_SUBJECT])
-    )
+    keywords = tuple(text for _, text in found.values[_SUBJECT])
+    return Xmp(found.one(_DESCRIPTION), found.one(_TITLE), keywords, _rating_of(found.one(_RATING)))
+
+
+def _rating_of(text: str) -> int | None:
+    """The stars that a text names; None for no rating, and for what is none."""
+    try:
+        stars = int(float(text))
+    except (ValueError, OverflowError):
+        return None
+    return stars if stars in _RATINGS and stars != 0 else None
 
 
 def _refuse(name: str, *_: object) -> None:
@@ -41,10 +62,12 @@ def _refuse(name: str, *_: object) -> None:
 
 
 class _Fields:
-    """The values of the three properties, each with its language; empty without one."""
+    """The values of the properties, each with its language; empty without one."""
 
     def __init__(self) -> None:
-        self.values: dict[str, list[tuple[str, str]]] = {_DESCRIPTION: [], _TITLE: [], _SUBJECT: []}
+        self.values: dict[str, list[tuple[str, str]]] = {
+            name: [] for name in (_DESCRIPTION, _TITLE, _SUBJECT, _RATING)
+        }
         self._property: str | None = None  # in which the parser is
         self._language = ""
         self._parts: list[str] = []

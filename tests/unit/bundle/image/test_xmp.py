@@ -1,0 +1,30 @@
+"""Ratings in XMP; captions are tested where training reads them."""
+
+import pytest
+
+from diptych.bundle.image.xmp import Xmp, read_xmp
+from support.embedded_captions import xmp_of
+
+
+@pytest.mark.parametrize(
+    ("text", "stars"),
+    [
+        ("5", 5),
+        ("3.0", 3),
+        ("-1", -1),
+        ("0", None),
+        ("6", None),
+        ("-2", None),
+        ("nan", None),
+        ("1e999", None),
+    ],
+)
+def test_rating_is_read_if_it_is_one(text: str, stars: int | None) -> None:
+    assert read_xmp(xmp_of(rating=text)) == Xmp(rating=stars)
+
+
+def test_rating_is_read_as_an_element_too() -> None:
+    packet = xmp_of(subject=["bird"]).replace(
+        b"<dc:subject>", b'<x:Rating xmlns:x="http://ns.adobe.com/xap/1.0/"> 4 </x:Rating><dc:subject>'
+    )
+    assert read_xmp(packet) == Xmp(keywords=("bird",), rating=4)
