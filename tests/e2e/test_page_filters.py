@@ -161,3 +161,36 @@ def test_another_collection_is_asked_the_same_with_the_filters_that_it_has(
         expect(opened.locator("#query")).to_have_value("red")
         expect(opened.locator(".filters .count")).to_have_text("1")
         client.drop_collection("other")
+
+
+def test_folders_are_a_tree_and_one_filters_with_all_within_it(opened: Page, server: RunningServer) -> None:
+    folders = [".", "2024", "2024/italy", "2024/italy/rome", "2024b", "2024b"]
+    with Client(server.url) as client:
+        client.create_collection("trips")
+        metadata = [{"file": {"name": f"{i}.png", "folder": one}} for i, one in enumerate(folders)]
+        ids = [f"trip-{i}" for i in range(len(folders))]
+        client.add(
+            [noise(30 + i) for i in range(len(folders))], ids=ids, metadata=metadata, collection="trips"
+        )
+        opened.goto(f"{server.url}/#/search?collection=trips")
+        opened.reload()
+        opened.locator(".filters summary").click()
+        tree = opened.get_by_role("group", name="file.folder")
+        expect(tree.locator(".check")).to_have_text(["20243", "2024b2"])
+        expect(tree.get_by_role("button", name="Folders in 2024b")).to_be_hidden()
+        opener = tree.get_by_role("button", name="Folders in 2024", exact=True)
+        opener.focus()
+        opened.keyboard.press("Enter")
+        expect(opener).to_have_attribute("aria-expanded", "true")
+        expect(tree.locator(".check")).to_have_text(["20243", "italy2", "2024b2"])
+        tree.get_by_role("checkbox", name="italy").check()
+        expect(opened.locator(".tile")).to_have_count(2)
+        opened.reload()
+        opened.locator(".filters summary").click()
+        expect(tree.get_by_role("checkbox", name="italy")).to_be_checked()  # the tree opens as far as to it
+        tree.get_by_role("checkbox", name="2024b").check()
+        expect(tree.get_by_role("checkbox", name="italy")).not_to_be_checked()
+        expect(opened.locator(".tile .caption")).to_have_text(["4.png", "5.png"])
+        tree.get_by_role("checkbox", name="2024b").uncheck()
+        expect(opened.locator(".tile")).to_have_count(6)
+        client.drop_collection("trips")

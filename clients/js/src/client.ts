@@ -290,6 +290,16 @@ export class Client {
     return this.call("GET", ["collections", collection, "months"], options, { query });
   }
 
+  /** Count the images, or those that pass a `filter`, by the folders directly within `under`, or by the topmost ones. */
+  async folders(
+    collection: string,
+    options: CallOptions & { under?: string; filter?: api.Filter } = {},
+  ): Promise<api.Folders> {
+    const { under, filter } = checkedOptions(options);
+    const query = { under, filter: filter && toJson("filter", filter) };
+    return this.call("GET", ["collections", collection, "folders"], options, { query });
+  }
+
   /**
    * Find images with the same bytes, or with `kind: "picture"` also of the same picture in another file: at most `limit` (20)
    * groups, by the ids of their first images, beginning after the id `after`.

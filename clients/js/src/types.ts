@@ -55,6 +55,7 @@ export type ImageRecord = Schemas["ImageResponse"];
 export type ImagePage = Schemas["ImagePage"];
 /** The fields of the metadata of a collection, the most common first. */
 export type MetadataFields = Schemas["FieldsResponse"];
+export type Folders = Schemas["FoldersResponse"];
 export type Months = Schemas["MonthsResponse"];
 /** One page of groups of images that are alike. */
 export type DuplicatePage = Schemas["DuplicatesResponse"];

@@ -80,12 +80,35 @@ def test_wrong_order_is_named(
     ("filter", "status", "item"),
     [("{", 400, "filter"), ('{"year": {"above": 1}}', 422, "filter.year.above")],
 )
-@pytest.mark.parametrize("call", ["images", "fields"])
+@pytest.mark.parametrize("call", ["images", "fields", "folders"])
 def test_wrong_filter_is_named(
     client: TestClient, pictures: str, filter: str, status: int, item: str, call: str
 ) -> None:
     refused = client.get(f"/collections/pets/{call}", params={"filter": filter})
     assert (refused.status_code, refused.json()["item"]) == (status, item)
+
+
+def test_folders_are_counted_and_filtered_with_all_within_them(client: TestClient, pictures: str) -> None:
+    places = {"a": "2024", "b": "2024/italy", "c": "2024/italy/rome", "d": "2024b"}
+    for id, folder in places.items():
+        patch = {"file": {"name": "x.png", "folder": folder}}
+        client.patch(f"{pictures}/{id}", json={"metadata": patch})
+    top = client.get("/collections/pets/folders").json()
+    assert top == {
+        "under": "",
+        "n_folders": 2,
+        "folders": [
+            {"folder": "2024", "n_images": 3, "n_folders": 1},
+            {"folder": "2024b", "n_images": 1, "n_folders": 0},
+        ],
+    }
+    params = {"under": "2024/", "filter": json.dumps({"file.folder": {"under": "2024/italy/rome"}})}
+    within = client.get("/collections/pets/folders", params=params).json()["folders"]
+    assert within == [{"folder": "2024/italy", "n_images": 1, "n_folders": 1}]
+    found = client.get(
+        pictures, params={"filter": json.dumps({"file.folder": {"under": "2024/italy"}})}
+    ).json()
+    assert [one["id"] for one in found["images"]] == ["b", "c"]
 
 
 def test_fields_of_the_metadata_are_described(client: TestClient, pictures: str) -> None:

@@ -129,3 +129,24 @@ def test_months_count_the_dates_that_sort_images(run: Run) -> None:
     run(story)
     assert found == [Months(8, {"0999-01": 1, "2024-05": 3}), Months(2, {"2024-05": 1})]
     assert list(found[0].counts) == ["0999-01", "2024-05"]
+
+
+def test_texts_of_a_field_are_counted(run: Run) -> None:
+    put(
+        run,
+        a={"file": {"folder": "x/y"}},
+        b={"file": {"folder": "x/y"}, "n": 1},
+        c={"file": {"folder": ["z", "x"]}},
+        d={"file": {"folder": 7}},
+        e={"file": "x/y"},
+        f={"file": {"folder": "nul\0x"}, "n": 1},
+    )
+    found: list[dict[str, int]] = []
+
+    async def story(ports: Ports) -> None:
+        (info,) = await ports.records.catalogue.list()
+        for filter in (None, Exists(("n",), True)):
+            found.append(await ports.records.rows.texts(info.number, ("file", "folder"), filter))
+
+    run(story)
+    assert found == [{"x/y": 2, "z": 1, "nul\0x": 1}, {"x/y": 1, "nul\0x": 1}]

@@ -151,11 +151,12 @@ def test_plain_filters_are_decided_by_the_database(db: PostgresConnection) -> No
             "or": [{"place.city": {"gt": "P"}}, {"nothing": None}, {"ok": True}],
             "weight": {"exists": True},
             "title": {"contains": "CAT"},
+            "folder": {"under": "2024"},
             "taken": {"gte": "2024-05", "lte": "2024-05-31", "on": "2024"},
         }
     )
     image = {"colour": "red", "year": 2005, "tags": ["cat"], "place": {"city": "Rome"}, "weight": 1.5}
-    image |= {"taken": "2024-05-27T23:59:59+02:00"}
+    image |= {"taken": "2024-05-27T23:59:59+02:00", "folder": "2024/x"}
     store(db, [image | {"title": "A cat"}, image | {"title": "a dog"}, image | {"year": 2011}, {}])
     condition = condition_of(filter)
     query = f"SELECT {condition.sql} FROM images ORDER BY key"

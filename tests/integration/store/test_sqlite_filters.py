@@ -158,14 +158,15 @@ def test_plain_filters_never_ask_python(db: sqlite3.Connection) -> None:
             "or": [{"place.city": {"gt": "P"}}, {"nothing": None}, {"ok": True}],
             "weight": {"exists": True},
             "title": {"contains": "CAT"},
+            "folder": {"under": "2024"},
             "taken": {"gte": "2024-05", "lte": "2024-05-31", "on": "2024"},
         }
     )
     condition = condition_of(filter, "metadata", [1])
     condition.in_python[:] = [Watched(("never",), 1)] * len(condition.in_python)
     image = {"colour": "red", "year": 2005, "tags": ["cat"], "place": {"city": "Rome"}, "weight": 1.5}
-    image |= {"title": "A cat", "taken": "2024-05-31T23:59:59+02:00"}
-    others: list[Any] = [{"year": 2011}, {"title": "a dog"}, {"taken": "2024-06-01"}]
+    image |= {"title": "A cat", "folder": "2024/x", "taken": "2024-05-31T23:59:59+02:00"}
+    others: list[Any] = [{"year": 2011}, {"title": "a dog"}, {"folder": "2024b"}, {"taken": "2024-06-01"}]
     assert found(db, [image, *(image | other for other in others), {}], filter) == [0]
     assert asked == []
 

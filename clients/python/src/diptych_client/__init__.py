@@ -80,6 +80,8 @@ from diptych_client.results.libraries import Library, LibraryProblem
 from diptych_client.results.metadata import (
     Facet,
     FacetValue,
+    Folder,
+    Folders,
     MetadataField,
     MetadataFields,
     MonthCount,
@@ -156,6 +158,8 @@ __all__ = [
     "Facet",
     "FacetValue",
     "FileTooLarge",
+    "Folder",
+    "Folders",
     "Forbidden",
     "GivenVerdict",
     "GivenVerdicts",

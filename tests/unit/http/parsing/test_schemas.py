@@ -57,4 +57,4 @@ def test_filters_are_described_in_every_request_that_has_one() -> None:
     for name in ("SearchRequest", "DeletionRequest"):
         assert reference in model(name)["properties"]["filter"]["anyOf"]
     operators = model("Filter")["additionalProperties"]["anyOf"][1]["properties"]
-    assert set(operators) == {"eq", "ne", "in", "lt", "lte", "gt", "gte", "on", "contains", "exists"}
+    assert set(operators) == {"eq", "ne", "in", "lt", "lte", "gt", "gte", "on", "contains", "under", "exists"}

@@ -7,7 +7,7 @@ from typing import Literal
 from diptych_client.binding import Call
 from diptych_client.results.common import Json
 from diptych_client.results.images import DuplicatePage, ImagePage
-from diptych_client.results.metadata import MetadataFields, Months
+from diptych_client.results.metadata import Folders, MetadataFields, Months
 from diptych_client.steps import Request, Steps, json_bytes, path_of, result_of
 
 
@@ -69,6 +69,18 @@ def months(collection: str, field: str, *, filter: Json | None = None) -> Steps[
     return result_of(Request("GET", path_of("collections", collection, "months"), params), Months)
 
 
+def folders(collection: str, under: str = "", *, filter: Json | None = None) -> Steps[Folders]:
+    """Count the images by the folders directly within the folder `under`, or by the topmost ones.
+
+    With `filter`, a condition on metadata as in `search`, only images that pass it.
+
+    >>> client.folders("pets").folders
+    ()
+    """
+    params = {"under": under} | _filter_param(filter)
+    return result_of(Request("GET", path_of("collections", collection, "folders"), params), Folders)
+
+
 def duplicates(
     collection: str, *, kind: Literal["bytes", "picture"] = "bytes", after: str | None = None, limit: int = 20
 ) -> Steps[DuplicatePage]:
@@ -94,4 +106,5 @@ class BrowsingCalls:
     list_images = Call(list_images)
     fields = Call(fields)
     months = Call(months)
+    folders = Call(folders)
     duplicates = Call(duplicates)

@@ -58,6 +58,24 @@ class MonthCount:
 
 
 @dataclass(frozen=True)
+class Folder:
+    """A folder, and how many images are in it or within it. `n_folders` are directly within it."""
+
+    folder: str
+    n_images: int
+    n_folders: int
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders directly within `under`, from A to Z: the first thousand of `n_folders`."""
+
+    under: str
+    n_folders: int
+    folders: tuple[Folder, ...]
+
+
+@dataclass(frozen=True)
 class Months:
     """The months of a metadata field, the oldest first. `n_images` counts images without a date, too."""
 

@@ -75,6 +75,14 @@ class PostgresDialect:
         dated = sorted((month, n) for month, n in counts.items() if month is not None)
         return Months(counts.total(), dict(dated))
 
+    def texts(
+        self, db: PostgresConnection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
+    ) -> dict[str, int] | None:
+        """The number of the given images, or all, by the text of a field; None once stopped."""
+        values = (value for _, value in self._values(db, c, keys, order_by, stopped))
+        counts = Counter(value for value in values if isinstance(value, str))
+        return None if stopped() else dict(counts)
+
     def _values(
         self, db: PostgresConnection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
     ) -> Iterator[tuple[int, Scalar]]:

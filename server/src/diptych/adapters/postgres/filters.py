@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diptych.adapters.sqlite.metadata.dates import DateTest
+from diptych.adapters.sqlite.metadata.filters import AFTER_SLASH
 from diptych.core.collections.metadata.filters import (
     All,
     AnyOf,
@@ -29,6 +30,7 @@ from diptych.core.collections.metadata.filters import (
     On,
     Order,
     Path,
+    Under,
 )
 from diptych.core.types import Metadata
 
@@ -117,6 +119,8 @@ def _scanned(to: Condition, filter: Filter) -> str:
             return UNKNOWN if test is None else _at(to, path, _dated(to, test))
         case Contains(path, text) if is_plain(text):
             return _at(to, path, _contained(to, text))
+        case Under(path, folder) if is_plain(folder):
+            return _at(to, path, _under(to, folder))
     return UNKNOWN
 
 
@@ -201,6 +205,12 @@ def _contained(to: Condition, text: str) -> str:
         f"CASE jsonb_typeof(v) WHEN 'string' THEN CASE WHEN {found} THEN true"
         f" WHEN octet_length({value}) = length({value}) THEN false END ELSE false END"
     )
+
+
+def _under(to: Condition, folder: str) -> str:
+    """A folder or one within it."""
+    within = f"({_TEXT} >= {to.bind(f'{folder}/')} AND {_TEXT} < {to.bind(folder + AFTER_SLASH)})"
+    return f"CASE jsonb_typeof(v) WHEN 'string' THEN {_TEXT} = {to.bind(folder)} OR {within} ELSE false END"
 
 
 def is_plain(text: str) -> bool:

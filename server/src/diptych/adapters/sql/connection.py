@@ -89,6 +89,12 @@ class Dialect(Protocol):
         """The number of the given images, or all, by the month of a field; None once stopped."""
         ...
 
+    def texts(
+        self, db: Any, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
+    ) -> dict[str, int] | None:
+        """The number of the given images, or all, by the text of a field; None once stopped."""
+        ...
+
     def create_words(self, db: Any, c: int) -> None:
         """Make the empty table of the words of a collection."""
         ...

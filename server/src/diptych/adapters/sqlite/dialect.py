@@ -53,6 +53,12 @@ class SqliteDialect:
         """See `order.months`."""
         return order.months(db, c, keys, order_by, stopped)
 
+    def texts(
+        self, db: sqlite3.Connection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Stopped
+    ) -> dict[str, int] | None:
+        """See `order.texts`."""
+        return order.texts(db, c, keys, order_by, stopped)
+
     def create_words(self, db: sqlite3.Connection, c: int) -> None:
         """Make the empty table of the words of a collection."""
         db.execute(f"CREATE VIRTUAL TABLE words_{c} USING fts5(name, caption, other, tokenize = 'ascii')")

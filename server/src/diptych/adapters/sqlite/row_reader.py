@@ -153,6 +153,23 @@ class SqlRows:
         assert found is not None, "only a cancelled call stops early"
         return found
 
+    async def texts(self, c: int, path: Path, filter: Filter | None) -> dict[str, int]:
+        """Count the images that pass the filter by the text of a metadata field.
+
+        Cancelling the call ends the scan. Raises NotFound for the collection.
+        """
+
+        def work(db: Connection, stopped: Callable[[], bool], n_clears: int) -> dict[str, int] | None:
+            def made() -> dict[str, int] | None:
+                chosen = self._chosen(db, c, filter, stopped, n_clears)
+                return db.dialect.texts(db, c, chosen, OrderBy(path), stopped)
+
+            return self._filters.result(db, c, filter, ("texts", path), make=made, n_clears=n_clears)
+
+        found = await self._scan(c, work)
+        assert found is not None, "only a cancelled call stops early"
+        return found
+
     async def same_bytes(self, c: int) -> list[list[str]]:
         """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids.
 

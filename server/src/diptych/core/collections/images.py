@@ -8,10 +8,10 @@ from typing import Literal
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
 from diptych.core.collections.metadata.checks import check_metadata
-from diptych.core.collections.metadata.facets import FieldSummary, Months
+from diptych.core.collections.metadata.facets import FieldSummary, Folder, Months, folders_of
 from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.metadata.ordering import OrderBy, cursor_of, place_at
-from diptych.core.collections.metadata.reserved import is_missing
+from diptych.core.collections.metadata.reserved import FILE, is_missing
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.stored.collection import Collection
 from diptych.core.collections.stored.duplicates import (
@@ -118,6 +118,16 @@ class CollectionImages:
         filter = await self._resolved(collection, filter)
         async with self._one_scan:
             return await self._records.rows.months(collection.number, path, filter)
+
+    async def folders(self, name: str, under: str, filter: Filter | None) -> Sequence[Folder]:
+        """The folders directly within one, or the topmost ones, and how many images that pass the filter are
+        in each.
+        """
+        collection = self._registry[name]
+        filter = await self._resolved(collection, filter)
+        async with self._one_scan:
+            counts = await self._records.rows.texts(collection.number, (FILE, "folder"), filter)
+        return await asyncio.to_thread(folders_of, counts, under)
 
     async def duplicates(
         self, name: str, kind: Literal["bytes", "picture"], after: str | None, limit: int

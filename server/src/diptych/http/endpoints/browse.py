@@ -1,4 +1,4 @@
-"""`/collections/{collection}/fields`, `/months`, `/duplicates`: what metadata holds, and what is alike."""
+"""`/fields`, `/months`, `/folders`, `/duplicates` of a collection: what metadata holds, and what is alike."""
 
 from typing import Annotated, Literal
 
@@ -26,6 +26,8 @@ from diptych.http.parsing.json import parse_json
 from diptych.http.parsing.request_models import RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
+
+MAX_FOLDERS = 1_000  # of one level
 
 
 class _FieldsParameters(RequestModel):
@@ -162,6 +164,44 @@ class _DuplicatesParameters(RequestModel):
 DuplicatesQuery = Annotated[_DuplicatesParameters, Query()]
 
 
+class _FoldersParameters(RequestModel):
+    """The query string of the folders of a collection."""
+
+    under: str = Field("", description="the folder whose folders are listed; without it the topmost ones are")
+    filter: Annotated[str | None, WithJsonSchema(schemas.FILTER_TEXT)] = Field(
+        None, description="count only images whose metadata passes this filter, as JSON"
+    )
+
+
+FoldersQuery = Annotated[_FoldersParameters, Query()]
+
+
+class FolderResponse(BaseModel):
+    """A folder that images come from."""
+
+    folder: str = Field(examples=["2024/italy"], description="its path, as `file.folder` has it")
+    n_images: int = Field(description="in it, and in all folders within it")
+    n_folders: int = Field(description="directly within it")
+
+
+class FoldersResponse(BaseModel):
+    """The folders directly within one, from A to Z; at most a thousand of the `n_folders`."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "under": "2024",
+                "n_folders": 1,
+                "folders": [{"folder": "2024/italy", "n_images": 311, "n_folders": 4}],
+            }
+        )
+    )
+
+    under: str
+    n_folders: int
+    folders: list[FolderResponse]
+
+
 class DuplicateGroupResponse(BaseModel):
     """Images with the same bytes, or of the same picture as the first one, by id."""
 
@@ -254,6 +294,30 @@ async def count_months(
         found = await cancel_on_disconnect(request, counting)
     months = [MonthResponse(month=month, n_images=n) for month, n in found.counts.items()]
     return json_response(request, MonthsResponse(field=query.field, n_images=found.n_images, months=months))
+
+
+@router.get(
+    "/collections/{collection}/folders",
+    summary="Count images by folder",
+    response_model=FoldersResponse,
+    responses=documented_errors(400, 404, 422),
+)
+@needs("read", collections="path")
+async def count_folders(
+    request: Request, services: ReadyServices, collection: str, query: FoldersQuery
+) -> Response:
+    """Count the images by the folders that their files were in, one level at a time.
+
+    The answer is kept as that of the fields.
+    """
+    filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    under = query.under.rstrip("/")
+    with context_of(request).stage("work"):
+        counting = services.collections.images.folders(collection, under, filter)
+        found = await cancel_on_disconnect(request, counting)
+    folders = [FolderResponse(**vars(one)) for one in found[:MAX_FOLDERS]]
+    answer = FoldersResponse(under=under, n_folders=len(found), folders=folders)
+    return json_response(request, answer)
 
 
 @router.get(

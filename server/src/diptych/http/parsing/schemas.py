@@ -144,6 +144,11 @@ _OPERATORS: Schema = {
         **dict.fromkeys(("lt", "lte", "gt", "gte"), _ORDERED),
         "on": {**STRING, "format": "moment", "description": "such as 2024, 2024-05, 2024-05-31T18:30+02:00"},
         "contains": {**STRING, "minLength": 1},
+        "under": {
+            **STRING,
+            "minLength": 1,
+            "description": "a folder, such as 2024/italy: this or one within it",
+        },
         "exists": {"type": "boolean"},
     },
     "additionalProperties": False,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.metadata.facets import MAX_VALUES, count_values
+from diptych.core.collections.metadata.facets import MAX_VALUES, Folder, count_values, folders_of
 from diptych.core.types import Hit
 
 
@@ -40,3 +40,10 @@ def test_values_are_told_apart_as_in_filters(values: list[Any], expected: list[A
 def test_rare_values_are_left_out() -> None:
     found = count_values(("a",), hits({"a": list(range(MAX_VALUES + 1))}, {"a": MAX_VALUES})).values
     assert (len(found), found[0]) == (MAX_VALUES, (MAX_VALUES, 2))
+
+
+def test_folders_are_counted_one_level_at_a_time() -> None:
+    counts = {".": 9, "2024": 1, "2024/italy": 2, "2024/italy/rome": 4, "2024/oslo": 8, "2024b": 16}
+    assert folders_of(counts, "") == [Folder("2024", 15, 2), Folder("2024b", 16, 0)]
+    assert folders_of(counts, "2024") == [Folder("2024/italy", 6, 1), Folder("2024/oslo", 8, 0)]
+    assert folders_of(counts, "2024/oslo") == folders_of({}, "") == []

@@ -28,6 +28,7 @@ from diptych.core.collections.metadata.filters import (
     On,
     Order,
     Path,
+    Under,
 )
 from diptych.core.types import Keys
 
@@ -41,6 +42,7 @@ _OPERATORS: dict[Order, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 # For SQLite a text or key ends at a NUL, so Python evaluates all metadata that contain one. This is its only
 # translation: `metadata.checks.to_json` writes all metadata, and escapes control characters.
 NUL = r"\u0000"
+AFTER_SLASH = chr(ord("/") + 1)  # in code point order
 
 
 @dataclass
@@ -92,7 +94,7 @@ class _Translation:
         match filter:
             case Exists(path, wanted):
                 return self._exists(filter, path, wanted)
-            case Eq(path) | In(path) | Compare(path) | On(path) | Contains(path):
+            case Eq(path) | In(path) | Compare(path) | On(path) | Contains(path) | Under(path):
                 return self._at(filter, path, _test_of(filter))
         return self.in_python(filter)
 
@@ -211,7 +213,19 @@ class _Contained:
         return f"WHEN 'text' THEN CASE {found} WHEN {is_ascii(value)} THEN 0 ELSE {python} END ELSE 0"
 
 
-def _test_of(filter: Eq | In | Compare | On | Contains) -> _Test | None:
+@dataclass(frozen=True)
+class _Under:
+    """A test for a folder or one within it. Texts that begin with it and "/" stand together in the order."""
+
+    folder: str
+
+    def to_sql(self, bind: _Bind, value: str, python: str) -> str:
+        first, end = bind(f"{self.folder}/"), bind(f"{self.folder}{AFTER_SLASH}")
+        within = f"({value} >= {first} AND {value} < {end})"
+        return f"WHEN 'text' THEN ({value} = {bind(self.folder)} OR {within}) ELSE 0"
+
+
+def _test_of(filter: Eq | In | Compare | On | Contains | Under) -> _Test | None:
     """The test of a value; None if SQL cannot represent what it is tested for."""
     match filter:
         case Eq(_, value):
@@ -220,6 +234,8 @@ def _test_of(filter: Eq | In | Compare | On | Contains) -> _Test | None:
             return _Equal.of(values)
         case Contains(_, text):
             return _Contained(text) if _is_plain(text) else None
+        case Under(_, folder):
+            return _Under(folder) if _is_plain(folder) else None
         case On(_, date):
             return DateTest.of("on", date)
     date_test = DateTest.of(filter.order, filter.value) if isinstance(filter.value, str) else None

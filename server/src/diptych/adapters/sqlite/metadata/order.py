@@ -84,6 +84,33 @@ def months(
     return None
 
 
+def texts(
+    db: sqlite3.Connection, c: int, keys: Keys | None, order_by: OrderBy, stopped: Callable[[], bool]
+) -> dict[str, int] | None:
+    """The number of the given images, or all, by the text that decides about their order.
+
+    Ends early with None once `stopped` is true.
+    """
+
+    def text(_: int, metadata: str) -> str | None:
+        value = order_by.value_of(json.loads(metadata))
+        return value if isinstance(value, str) else None
+
+    rows, parameters = _rows(db, c, keys, order_by)
+    in_python = (
+        "1" if parameters[1] is None else f"instr(metadata, '{NUL}') OR json_type(metadata, ?2) = 'array'"
+    )
+    in_sql = "CASE json_type(metadata, ?2) WHEN 'text' THEN json_extract(metadata, ?2) END"
+    with asking_python(db, text, stopped):
+        source = f"(SELECT CASE WHEN {in_python} THEN {_ask(0)} ELSE {in_sql} END AS text FROM {rows})"
+        return dict(
+            db.execute(
+                f"SELECT text, count(*) FROM {source} WHERE text IS NOT NULL GROUP BY text", parameters
+            )
+        )
+    return None
+
+
 def rank_after(db: Connection, keys: Keys, order_by: OrderBy, after: Place) -> int:
     """The number of `keys`, which are in order, up to and at a place."""
 

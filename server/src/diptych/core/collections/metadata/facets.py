@@ -1,7 +1,7 @@
 """Count the values of metadata fields: of one field among the hits of a search, or of all in a collection."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,6 +61,35 @@ class Months:
 
     n_images: int
     counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by its path. `n_images` are in it or in one within it, of which there are `n_folders`, those
+    on the next level.
+    """
+
+    folder: str
+    n_images: int
+    n_folders: int
+
+
+def folders_of(counts: Mapping[str, int], under: str) -> list[Folder]:
+    """The folders that are directly within a folder, or with "" the topmost ones, from A to Z.
+
+    `counts`: how many images are in each folder itself.
+    """
+    start = f"{under}/" if under else ""
+    n_images, within = Counter[str](), dict[str, set[str]]()
+    for path, n in counts.items():
+        if path.startswith(start) and path not in {".", ""}:
+            name, _, rest = path[len(start) :].partition("/")
+            folder = start + name
+            n_images[folder] += n
+            names = within.setdefault(folder, set())
+            if rest:
+                names.add(rest.partition("/")[0])
+    return [Folder(one, n_images[one], len(within[one])) for one in sorted(n_images)]
 
 
 def count_facets(paths: Sequence[Path], hits: Sequence[Hit]) -> list[Facet]:

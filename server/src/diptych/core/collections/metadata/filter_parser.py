@@ -1,9 +1,10 @@
 """Parse a filter from its JSON form.
 
 {"colour": "red"}                       the value equals "red"
-{"year": {"gte": 2000, "lt": 2010}}     operators: eq ne in lt lte gt gte on contains exists; all must hold
+{"year": {"gte": 2000, "lt": 2010}}     operators: eq ne in lt lte gt gte on contains under exists; all must
 {"exif.taken_at": {"on": "2024-05"}}    a date: a year, a month, a day or a time, with or without offset
 {"title": {"contains": "cat"}}          a text in a text, whatever the case
+{"file.folder": {"under": "2024"}}      a folder, or one within it
 {"place.city": {"in": ["Rome", "Oslo"]}}  dots walk into nested objects
 {"label": {"set": "kind", "in": ["cat", null]}}  a label of a label set; null: no label of it
 {"and": [...]}, {"or": [...]}, {"not": {...}}
@@ -27,11 +28,12 @@ from diptych.core.collections.metadata.filters import (
     On,
     Order,
     Path,
+    Under,
 )
 from diptych.core.collections.metadata.moments import looks_like_date, moment_of
 from diptych.errors import InvalidValue
 
-OPERATORS = ("eq", "ne", "in", *get_args(Order), "on", "contains", "exists")
+OPERATORS = ("eq", "ne", "in", *get_args(Order), "on", "contains", "under", "exists")
 MAX_DEPTH = 16
 MAX_CLAUSES = 256  # in the whole filter
 MAX_IN_VALUES = 1_000  # in all its `in` lists together
@@ -141,6 +143,8 @@ def _test(path: Path, name: str, operand: object, where: str) -> Filter | None:
             return On(path, _date(operand, where))
         case "contains":
             return Contains(path, _text(operand, where))
+        case "under":
+            return Under(path, _text(operand, where).rstrip("/"))
         case "exists":
             return Exists(path, _boolean(operand, where))
     return None

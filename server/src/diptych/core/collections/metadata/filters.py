@@ -114,6 +114,21 @@ class Contains:
 
 
 @dataclass(frozen=True)
+class Under:
+    """The path of a folder, or of one within it: a text, with "/" between its parts."""
+
+    path: Path
+    folder: str
+
+    def matches(self, metadata: Metadata) -> bool:
+        """See the class."""
+        return _any(lookup(metadata, self.path), self._holds)
+
+    def _holds(self, found: Any) -> bool:
+        return isinstance(found, str) and (found == self.folder or found.startswith(f"{self.folder}/"))
+
+
+@dataclass(frozen=True)
 class Exists:
     """The key exists (its value may be null), or does not."""
 

@@ -264,6 +264,10 @@ class Rows(Protocol):
         """Count the images that pass the filter by the month of a metadata field. A cancelled call stops."""
         ...
 
+    async def texts(self, c: int, path: Path, filter: Filter | None) -> dict[str, int]:
+        """Count the images that pass the filter by the text of a metadata field. A cancelled call stops."""
+        ...
+
     async def same_bytes(self, c: int) -> list[list[str]]:
         """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids."""
         ...

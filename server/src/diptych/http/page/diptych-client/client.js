@@ -94,6 +94,11 @@ export class Client {
         const query = { field, filter: filter && toJson("filter", filter) };
         return this.call("GET", ["collections", collection, "months"], options, { query });
     }
+    async folders(collection, options = {}) {
+        const { under, filter } = checkedOptions(options);
+        const query = { under, filter: filter && toJson("filter", filter) };
+        return this.call("GET", ["collections", collection, "folders"], options, { query });
+    }
     async duplicates(collection, options = {}) {
         const { kind, after, limit } = checkedOptions(options);
         const query = { kind, after, limit };

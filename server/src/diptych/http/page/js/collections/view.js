@@ -29,6 +29,10 @@ export function CollectionsView({ rest }) {
 
 function All({ collections }) {
   const [creating, setCreating] = useState(false);
+  const [libraries, setLibraries] = useState([]);
+  const of = new Map(libraries.map((one) => [one.name, one]));
+  // They are read as often as the collections.
+  useEffect(() => { client.libraries().then(setLibraries, noteAway); }, [collections]);
   return html`
     <div class="view-head">
       <h2>${plural(collections.length, "collection")}</h2>
@@ -42,14 +46,27 @@ function All({ collections }) {
         <strong>No collections yet</strong><p>A collection holds pictures that are searched together.</p>
       </div>`}
     <ul class="cards">
-      ${[...collections].sort(emptyLast).map((one) => html`<${Card} key=${one.name} collection=${one}/>`)}
+      ${[...collections].sort(emptyLast).map((one) => html`
+        <${Card} key=${one.name} collection=${one} library=${of.get(one.name)}/>`)}
     </ul>
     ${creating && html`<${Create} onClose=${() => setCreating(false)}/>`}`;
 }
 
 const emptyLast = (one, other) => (one.n_images === 0) - (other.n_images === 0);
 
-function Card({ collection }) {
+/** What a library is at, and what of it needs somebody's look. */
+function Library({ library }) {
+  const { name, state, reason, n_read: done, n_to_read: total, n_missing: missing, n_problems: n } = library;
+  const notes = [missing > 0 && `${count(missing)} missing`, n > 0 && plural(n, "problem")].filter(Boolean).join(", ");
+  if (state === "waiting") return html`<p class="status">waits: ${reason}</p>`;
+  return html`
+    ${total > 0 && html`
+      <p class="status">scanning ${count(done)} of ${plural(total, "file")}</p>
+      <${Progress} done=${done} total=${total} label="Read files of ${name}"/>`}
+    ${notes && html`<p class="status">${notes}</p>`}`;
+}
+
+function Card({ collection, library }) {
   const { name, n_images: n, n_embedded: embedded, rollout, state } = collection;
   return html`
     <li class=${n ? "panel card" : "panel card bare"}>
@@ -58,6 +75,7 @@ function Card({ collection }) {
       ${state !== "ready" && html`<${State} collection=${collection}/>`}
       <p class="big">${count(n)} <span>${n === 1 ? "picture" : "pictures"}</span></p>
       ${embedded < n && html`<p class="status">${count(embedded)} of them can be found</p>`}
+      ${library && html`<${Library} library=${library}/>`}
       ${rollout && html`
         <p class="status">moving to ${rollout.model} ${rollout.version}, ${rollout.precision}</p>
         <${Progress} done=${rollout.n_embedded} total=${rollout.n_images} label="Embedded pictures of ${name}"/>`}

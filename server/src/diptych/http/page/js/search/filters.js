@@ -5,6 +5,7 @@ import { html, useEffect, useRef, useState } from "../html.js";
 import { client } from "../server.js";
 import { createStore, useStore } from "../store.js";
 import { useCounts } from "./counts.js";
+import { Folders } from "./folders.js";
 import { Histogram } from "./months.js";
 import { areLabels, filterOf } from "./query.js";
 
@@ -12,6 +13,7 @@ const N_VALUES = 20;
 const MAX_SHOWN = 8;
 const MAX_COLUMNS = 3;
 const MIN_SHARED = 1.5;  // pictures for each value
+const FOLDER = "file.folder";
 
 const tagged = createStore({ n: 0 });
 /** The metadata of some pictures has changed: the fields are read again. */
@@ -23,7 +25,7 @@ export const noteTagged = () => tagged.set({ n: tagged.get().n + 1 });
  */
 const isUseful = (total) => (field) =>
   field.values.length > 0 && (field.n_distinct > 1 || field.n_images < total)
-  && (field.n_distinct <= N_VALUES || isShared(field) || isRange(field));
+  && (field.n_distinct <= N_VALUES || isShared(field) || isRange(field) || field.name === FOLDER);
 /** Of many values, such as those of a camera, the most frequent ones are offered. */
 const isShared = ({ n_images: n, n_distinct: nDistinct }) => n >= MIN_SHARED * nDistinct;
 const isRange = (field) => isNumeric(field) || isDate(field);
@@ -81,7 +83,9 @@ export function Filters({ collection, total, fields: all, parts, only, onChange 
   const others = Object.keys(only).filter((name) => !fields.some((field) => field.name === name)).map(asField);
   const shown = [...others, ...fields];
   const isOfSet = ({ name }) => areLabels(only[name]);
-  const isListed = (field) => !isOfSet(field) && (!isRange(field) || Array.isArray(only[field.name]));
+  const isTree = ({ name }) => name === FOLDER && !Array.isArray(only[name]);
+  const isListed = (field) =>
+    !isOfSet(field) && !isTree(field) && (!isRange(field) || Array.isArray(only[field.name]));
   const listed = shown.filter(isListed);
   const counts = useCounts({ isOpen, collection, parts, only, names: listed.map(({ name }) => name) });
   if (!shown.length) return null;
@@ -94,15 +98,20 @@ export function Filters({ collection, total, fields: all, parts, only, onChange 
     <details class="filters" ref=${details} onKeyDown=${onKeyDown} onToggle=${({ target }) => setOpen(target.open)}>
       <summary class="quiet button">Filters${nChosen > 0 && html` <span class="count">${nChosen}</span>`}</summary>
       <div class="filter-fields" style=${{ "--columns": Math.min(MAX_COLUMNS, shown.length) }}>
-        ${shown.map((field) => html`
-          <fieldset key=${field.name}>
-            <legend>${field.name}</legend>
-            ${isOpen && isDate(field) && html`
-              <${Histogram} collection=${collection} field=${field.name} chosen=${only[field.name]}
-                filter=${filterOf(without(only, field.name))}/>`}
-            <${isOfSet(field) ? Labels : isListed(field) ? Values : Range} field=${field} chosen=${only[field.name]}
-              counts=${counts} set=${(value) => set(field.name, value)}/>
-          </fieldset>`)}
+        ${shown.map((field) => {
+          const chosen = only[field.name];
+          const filter = filterOf(without(only, field.name));
+          const change = (value) => set(field.name, value);
+          const choice = isTree(field)
+            ? isOpen && html`
+              <${Folders} collection=${collection} under="" filter=${filter} chosen=${chosen?.under} set=${change}/>`
+            : html`
+              ${isOpen && isDate(field) && html`
+                <${Histogram} collection=${collection} field=${field.name} chosen=${chosen} filter=${filter}/>`}
+              <${isOfSet(field) ? Labels : isListed(field) ? Values : Range} field=${field} chosen=${chosen}
+                counts=${counts} set=${change}/>`;
+          return html`<fieldset key=${field.name}><legend>${field.name}</legend>${choice}</fieldset>`;
+        })}
         ${nChosen > 0 && html`
           <p><button type="button" class="quiet small" onClick=${() => onChange({})}>Clear the filters</button></p>`}
       </div>
