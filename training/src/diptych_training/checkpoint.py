@@ -214,9 +214,10 @@ def objective_builder(config: TrainConfig, folder: RunFolder) -> Callable[[], Pr
     if predictive is None:
         return None
     try:
-        dictionary = json.loads(folder.dictionary_file.read_bytes()) if predictive.n_entries else ()
+        entries = json.loads(folder.dictionary_file.read_bytes()) if predictive.n_entries else {}
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder.dictionary_file} is missing: the run folder is incomplete") from error
+    dictionary = entries if isinstance(entries, dict) else dict.fromkeys(entries, 1)
     captions = Captions(folder.tokenizer_file, config.text)
     return lambda: predictive_objective(predictive, config.model, captions, dictionary)
 

@@ -1,8 +1,7 @@
-"""ConVIRT: its loss by the formulas of the paper, its random spans, and its projections."""
+"""ConVIRT: its loss by the formulas of the paper, its texts, and its projections."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,9 +9,8 @@ import torch.nn.functional as F
 from diptych_training.models import build_model
 from diptych_training.objectives.contrastive import Pairs
 from diptych_training.objectives.convirt import Convirt, ConvirtConfig
+from diptych_training.train.train_run import prepare
 from support.small_recipe import small_recipe
-
-START, END = 98, 99
 
 
 def nonlinear(**tables):
@@ -46,21 +44,15 @@ def test_the_temperature_is_not_learned():
     assert features.grad is not None
 
 
-def test_a_span_of_each_caption_is_drawn_between_its_start_and_its_end():
-    ids = torch.tensor(
-        [[START, 1, 2, 3, 4, END, 0], [START, 7, END, 0, 0, 0, 0], [START, END, 0, 0, 0, 0, 0]]
-    )
-    seen = set()
-    for seed in range(300):
-        drawn = Convirt(ConvirtConfig()).draw(ids, np.random.default_rng(seed))
-        assert drawn[1:].tolist() == ids[1:].tolist()
-        row = drawn[0].tolist()
-        end = row.index(END)
-        assert row[0] == START
-        assert set(row[end + 1 :]) <= {0}
-        seen.add(tuple(row[1:end]))
-    spans = {tuple(range(first, last)) for first in range(1, 5) for last in range(first + 1, 6)}
-    assert seen == spans
+def test_equal_texts_of_a_batch_are_positives_of_each_other(dataset, tmp_path):
+    config = nonlinear(objective={"kind": "convirt"}, run={"batch_size": 32})
+    loop = prepare(config, dataset, tmp_path / "run", resume=False)
+    loop.log.close()
+    for step in range(4):
+        batch = loop.batches.make(step)
+        is_equal = (batch.input_ids[:, None] == batch.input_ids[None]).all(dim=2)
+        assert is_equal.sum() > len(is_equal)  # some texts come twice
+        assert (batch.positives | ~is_equal).all()
 
 
 def test_the_projections_are_two_layers_with_a_relu_between_them():

@@ -41,7 +41,8 @@ def softmax(logits: list[float]) -> list[float]:
 
 
 def test_the_dictionary_of_words_are_the_most_frequent_ones(captions):
-    assert BagOfWordsConfig(n_words=3).dictionary(ITEMS, captions) == ("red", "car", "apple")
+    found = BagOfWordsConfig(n_words=3).dictionary(ITEMS, captions)
+    assert list(found.items()) == [("red", 4), ("car", 3), ("apple", 3)]
 
 
 def test_bag_of_words_is_the_multiclass_logistic_loss(captions):
@@ -57,7 +58,7 @@ def test_bag_of_words_is_the_multiclass_logistic_loss(captions):
 
 
 def test_bag_of_words_scores_a_name_by_the_words_that_it_knows(captions):
-    words = ("red", "car", "apple")
+    words = {"red": 4, "car": 3, "apple": 3}
     objective = BagOfWords(BagOfWordsConfig(), 3, captions, words)
     features = torch.randn(2, 3)
     found = objective.class_scores(features, ["Red car", "blue car", "sea"], ["{}", "an apple {}"])
@@ -68,6 +69,19 @@ def test_bag_of_words_scores_a_name_by_the_words_that_it_knows(captions):
         assert row[0] == pytest.approx((bare + with_template) / 2, rel=1e-5)
         assert row[1] == pytest.approx((log_p["car"] + (log_p["apple"] + log_p["car"]) / 2) / 2, rel=1e-5)
         assert row[2] == -math.inf
+
+
+def test_balanced_bag_of_words_learns_each_word_as_often(captions):
+    """Each item is drawn by its weight, then one word of it."""
+    items = ["red", *["red apple"] * 3, *["red car"] * 16]
+    config = BagOfWordsConfig(balanced=True)
+    objective = BagOfWords(config, 3, captions, config.dictionary([[text] for text in items], captions))
+    weights = np.array([objective.weight([text]) for text in items])
+    rng = np.random.default_rng(0)
+    drawn = [items[index] for index in rng.choice(len(items), 3000, p=weights / weights.sum())]
+    targets = objective.targets(ids_of(captions, drawn), labels_of(drawn), rng).targets
+    assert targets.shape == (3000, 1)
+    assert np.bincount(targets.flatten()) / 3000 == pytest.approx([1 / 3] * 3, abs=0.03)
 
 
 def test_the_static_softmax_is_the_cross_entropy_of_the_label(captions):
@@ -130,6 +144,13 @@ def test_visual_ngrams_is_the_jelinek_mercer_loss(captions, n_ngrams):
     )
     texts = objective.targets(ids_of(captions, CAPTIONS), labels_of(CAPTIONS), RNG)
     assert objective.loss(features, texts).item() == pytest.approx(expected / 3, rel=1e-4)
+
+
+def test_an_ngram_that_is_unseen_after_an_unseen_word_costs_the_weight_of_longer_ones(captions):
+    config = VisualNgramsConfig(longest=2, smoothing=0.3)
+    objective = VisualNgrams(config, 3, captions, ("red", "apple", "red car"))
+    alone, after_unseen = objective.class_scores(torch.randn(1, 3), ["apple", "blue apple"], ["{}"])[0]
+    assert after_unseen.item() == pytest.approx(alone.item() + math.log(0.7), rel=1e-5)
 
 
 def test_visual_ngrams_scores_a_name_by_the_mean_over_its_known_words(captions):

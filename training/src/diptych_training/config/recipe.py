@@ -25,6 +25,7 @@ from diptych_training.models.config import (
     WordPiecesConfig,
     is_routed,
 )
+from diptych_training.objectives.bag_of_words import BagOfWordsConfig
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.objectives.convirt import ConvirtConfig
 from diptych_training.objectives.kinds import ObjectiveConfig, PredictiveConfig
@@ -139,10 +140,6 @@ class TrainConfig(Frozen):
     def _check_convirt(self) -> None:
         if self.model.projection != "nonlinear":
             raise ValueError('objective is "convirt", which needs model.projection = "nonlinear"')
-        if self.model.text.sees_padding:
-            raise ValueError(
-                'objective is "convirt", which needs a causal text tower that is read at the end of text'
-            )
 
     def _check_predictive(self, kind: str) -> None:
         if isinstance(self.model.image, PhotographsAndDrawingsConfig):
@@ -157,6 +154,10 @@ class TrainConfig(Frozen):
             )
         if self.scale.shard:
             raise ValueError(f'objective is "{kind}", which scale.shard cannot share')
+        if isinstance(self.objective, BagOfWordsConfig) and self.objective.balanced and self.data.pairs:
+            raise ValueError(
+                "objective.balanced is true, but data.pairs are read in order: it needs a packed data set"
+            )
 
     @model_validator(mode="after")
     def _check_start_image(self) -> "TrainConfig":

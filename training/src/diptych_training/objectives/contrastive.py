@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,14 +26,14 @@ class Pairs:
 
 
 class Contrastive:
-    """An objective that compares the features of both towers. It has no parameters of its own."""
+    """An objective that compares the features of both towers. It has no parameters of its own.
 
+    `version` is raised when its code learns otherwise: the study then measures it again. Objectives that a
+    recipe names have it in their table.
+    """
+
+    version: ClassVar[int] = 1
     max_logit_scale: ClassVar[float | None] = None  # upper limit of the logit scale in training
-    draws: ClassVar[bool] = False  # whether `draw` changes anything
-
-    def draw(self, input_ids: Tensor, rng: np.random.Generator) -> Tensor:
-        """(b, L) ids of captions -> what the text tower gets of them in this step; drawn from `rng`."""
-        return input_ids
 
     def loss(self, pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor | None) -> Tensor:
         """The loss as a scalar; `logit_scale` (a logarithm) and `logit_bias` are scalars of the model."""

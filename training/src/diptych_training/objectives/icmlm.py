@@ -1,13 +1,14 @@
-"""ICMLM: predict a masked word of the caption from the image, the attention variant (Sariyildiz et al. 2020,
-"Learning visual representations with caption annotations", 3.2: ICMLM with attention and fully connected
-layers).
+"""Masked token, after ICMLM: predict it from the image and the rest of the caption (Sariyildiz et al. 2020,
+"Learning visual representations with caption annotations", 3.2: attention and fully connected layers).
+
+It is not ICMLM: the paper reads captions with a pretrained BERT that does not learn, and masks nouns,
+adjectives and verbs. Here a small transformer learns to read them, and one token, drawn evenly, is masked.
 
 The masked caption decides where to look: cells of the grid and tokens are brought to one space (linear layer,
 normalisation, ReLU), each cell gets the soft maximum (log-sum-exp) of its scaled inner products with the
 tokens, a softmax over the cells makes these weights, and the weighted mean of the cells alone predicts the
 masked token, through two fully connected layers. The loss of an image is the negative log-probability of the
-masked token. The paper reads captions with a pretrained BERT that does not learn, and masks nouns, adjectives
-and verbs; here a small transformer learns to read them, and one token, drawn evenly, is masked.
+masked token.
 
 Zero-shot, a name scores the mean over its tokens of the log-probability of the token where it is masked.
 """
@@ -42,6 +43,7 @@ class IcmlmConfig(Frozen):
 
     n_entries: ClassVar[int] = 0  # it has no dictionary
 
+    version: ClassVar[int] = 1
     kind: Literal["icmlm"] = "icmlm"
     width: PositiveInt = 128
     layers: PositiveInt = 1

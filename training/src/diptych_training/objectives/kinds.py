@@ -1,6 +1,6 @@
 """All objectives by name: the table `objective` of a recipe, and how each is built."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -23,6 +23,13 @@ PredictiveConfig = BagOfWordsConfig | StaticSoftmaxConfig | VisualNgramsConfig |
 ObjectiveConfig = Annotated[ConvirtConfig | PredictiveConfig, Field(discriminator="kind")]
 
 
+def objective_version(config: ObjectiveConfig | None, loss: LossKind) -> str:
+    """The name of the objective with the version of its code, which says whether results are of this code."""
+    if config is not None:
+        return f"{config.kind}/{config.version}"
+    return f"siglip/{Siglip.version}" if loss == "sigmoid" else f"clip/{Clip.version}"
+
+
 def contrastive_objective(
     config: ConvirtConfig | PredictiveConfig | None, loss: LossKind, label_smoothing: float
 ) -> Contrastive:
@@ -33,15 +40,17 @@ def contrastive_objective(
 
 
 def predictive_objective(
-    config: PredictiveConfig, model: ModelConfig, captions: Captions, dictionary: Sequence[str]
+    config: PredictiveConfig, model: ModelConfig, captions: Captions, dictionary: Mapping[str, int]
 ) -> Predictive:
-    """The objective of a recipe without a text tower, with fresh weights."""
+    """The objective of a recipe without a text tower, with fresh weights. `dictionary` has its entries, and
+    how often each occurs in the data, which bag of words alone may need.
+    """
     if isinstance(config, BagOfWordsConfig):
         return BagOfWords(config, model.embed_dim, captions, dictionary)
     if isinstance(config, StaticSoftmaxConfig):
-        return StaticSoftmax(config, model.embed_dim, captions, dictionary)
+        return StaticSoftmax(config, model.embed_dim, captions, tuple(dictionary))
     if isinstance(config, VisualNgramsConfig):
-        return VisualNgrams(config, model.embed_dim, captions, dictionary)
+        return VisualNgrams(config, model.embed_dim, captions, tuple(dictionary))
     if isinstance(config, VirtexConfig):
         return Virtex(config, grid_width(model.image), captions)
     return Icmlm(config, grid_width(model.image), captions)

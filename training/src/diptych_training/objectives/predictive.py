@@ -47,6 +47,10 @@ class Predictive(nn.Module):
         """(b, L) ids and (b,) hashes of labels -> what is to be predicted in this step; drawn from `rng`."""
         raise NotImplementedError
 
+    def weight(self, texts: Sequence[str]) -> float:
+        """How often an item with these texts is drawn, relative to others of its source."""
+        return 1.0
+
     def loss(self, images: Tensor, texts: Texts) -> Tensor:
         """The mean over the items, as a scalar. `images`: (b, D), or the grid."""
         raise NotImplementedError

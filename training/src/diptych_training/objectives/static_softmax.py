@@ -9,7 +9,7 @@ not used.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import PositiveInt
@@ -24,6 +24,7 @@ from diptych_training.schema import Frozen
 class StaticSoftmaxConfig(Frozen):
     """`n_labels`: the size of the vocabulary, the most frequent labels."""
 
+    version: ClassVar[int] = 1
     kind: Literal["static_softmax"] = "static_softmax"
     n_labels: PositiveInt = 10_000
 
@@ -34,7 +35,7 @@ class StaticSoftmaxConfig(Frozen):
 
     def dictionary(self, items: Iterable[Sequence[str]], captions: Captions) -> tuple[str, ...]:
         """The labels: the first text of every item."""
-        return most_common((captions.clean(item[0]) for item in items), self.n_labels)
+        return tuple(most_common((captions.clean(item[0]) for item in items), self.n_labels))
 
 
 class StaticSoftmax(Predictive):

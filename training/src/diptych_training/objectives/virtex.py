@@ -7,6 +7,10 @@ the grid and a feed-forward part, as in the paper. Its dropout is left out, so t
 the seed. The loss of an image is the negative log-likelihood of its caption, the sum of both directions, as
 the paper writes it; its code takes the mean over the tokens of a batch, so that long captions count less.
 
+The paper trains with SGD (momentum 0.9, LookAhead), at a rate of 0.2 for the image tower and 0.001 for the
+head, and its code draws all matrices of the head with a deviation of 0.02. Here both have the recipe's AdamW
+and one rate, and the embeddings alone are drawn so; other matrices have the defaults of torch.
+
 Zero-shot, a name scores its log-likelihood: the sum over its tokens, the end included, in both directions.
 """
 
@@ -33,6 +37,7 @@ class VirtexConfig(Frozen):
 
     n_entries: ClassVar[int] = 0  # it has no dictionary
 
+    version: ClassVar[int] = 1
     kind: Literal["virtex"] = "virtex"
     width: PositiveInt = 128
     layers: PositiveInt = 1

@@ -15,7 +15,7 @@ Zero-shot, a name scores the mean log-probability of those of its words that the
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class VisualNgramsConfig(Frozen):
     `smoothing` is the weight of the longer n-gram, lambda in the paper.
     """
 
+    version: ClassVar[int] = 1
     kind: Literal["visual_ngrams"] = "visual_ngrams"
     n_ngrams: PositiveInt = 10_000
     longest: int = Field(default=5, ge=1)
@@ -53,7 +54,7 @@ class VisualNgramsConfig(Frozen):
             for words in map(captions.words, item)
             for first, last in spans(len(words), self.longest)
         )
-        return most_common(found, self.n_ngrams)
+        return tuple(most_common(found, self.n_ngrams))
 
 
 def spans(n: int, longest: int) -> Iterator[tuple[int, int]]:

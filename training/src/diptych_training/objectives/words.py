@@ -56,10 +56,13 @@ class Captions:
         return tuple(WORD.findall(self._plain.decode(list(body)).replace(WORD_END, " ")))
 
 
-def most_common(entries: Iterable[str], n: int) -> tuple[str, ...]:
-    """The n most frequent entries, first the most frequent, then the shortest, then by alphabet."""
+def most_common(entries: Iterable[str], n: int) -> dict[str, int]:
+    """The n most frequent entries and how often each occurs, first the most frequent, then the shortest, then
+    by alphabet.
+    """
     counts = Counter(entries)
-    return tuple(sorted(counts, key=lambda entry: (-counts[entry], len(entry), entry))[:n])
+    ordered = sorted(counts, key=lambda entry: (-counts[entry], len(entry), entry))
+    return {entry: counts[entry] for entry in ordered[:n]}
 
 
 def key_of(text: bytes) -> int:

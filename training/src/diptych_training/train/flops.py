@@ -2,7 +2,7 @@
 
 Counted are the matrix products and convolutions of one step, forward and backward: those of the towers (or of
 the image tower and the objective's head) and those that compare the pairs of a batch. A multiplication and an
-addition are two. Images have their full size, captions fill the context, a dictionary is full, and everything
+addition are two. Images have their full size, a dictionary is full, and everything
 learns. Not counted are other operations (normalisation, activations, softmax, lookups), the optimizer,
 averaging of weights, augmentation, teachers and the texts of a text teacher, validation, what `scale`
 computes twice, and what `lock.cache` has features of.
@@ -28,8 +28,12 @@ from diptych_training.objectives.words import Captions
 N_PREDICTED = 2  # items of an objective that compares no pairs: each costs the same
 
 
-def training_flops(config: TrainConfig) -> float:
-    """FLOPs of one step per image of its batch. The random state of torch does not change."""
+def training_flops(config: TrainConfig, text_length: int | None = None) -> float:
+    """FLOPs of one step per image of its batch. The random state of torch does not change.
+
+    Captions have so many tokens; by default they fill the context.
+    """
+    text_length = text_length or config.model.text.context_length
     predictive = config.predictive
     plain_attention = sdpa_kernel(SDPBackend.MATH)  # torch does not count the fused one of a CPU
     counter = FlopCounterMode(
@@ -37,9 +41,9 @@ def training_flops(config: TrainConfig) -> float:
     )
     with torch.random.fork_rng(devices=[]), plain_attention, counter:
         if predictive is None:
-            n, loss = config.run.batch_size, _contrastive_loss(config)
+            n, loss = config.run.batch_size, _contrastive_loss(config, text_length)
         else:
-            n, loss = N_PREDICTED, _predictive_loss(config, predictive)
+            n, loss = N_PREDICTED, _predictive_loss(config, predictive, text_length)
         loss.backward()  # type: ignore[no-untyped-call]
     return float(counter.get_total_flops() / n)
 
@@ -55,7 +59,7 @@ def _convolution_backward(
     return int(forward * sum(output_mask[:2]))
 
 
-def _contrastive_loss(config: TrainConfig) -> Tensor:
+def _contrastive_loss(config: TrainConfig, text_length: int) -> Tensor:
     """The loss of a whole batch: shapes without values, so that its size costs nothing."""
     n = config.run.batch_size
     model = meta_model(config.model)
@@ -67,20 +71,20 @@ def _contrastive_loss(config: TrainConfig) -> Tensor:
             images = torch.zeros(n, config.model.embed_dim)
         else:
             images = model.encode_image(_pixels(config, n))
-        texts = model.encode_text(torch.zeros(n, config.model.text.context_length, dtype=torch.int64))
+        texts = model.encode_text(torch.zeros(n, text_length, dtype=torch.int64))
         pairs = Pairs(images, texts, positives=torch.ones(n, n, dtype=torch.bool))
     objective = contrastive_objective(config.objective, config.loss, config.label_smoothing)
     return objective.loss(pairs, model.logit_scale, model.logit_bias)
 
 
-def _predictive_loss(config: TrainConfig, predictive: PredictiveConfig) -> Tensor:
+def _predictive_loss(config: TrainConfig, predictive: PredictiveConfig, text_length: int) -> Tensor:
     """The loss of a few items with values: the objectives look at their captions."""
     captions = _FullCaptions(config)
-    dictionary = tuple(map(str, range(predictive.n_entries)))
+    dictionary = dict.fromkeys(map(str, range(predictive.n_entries)), 1)
     model = PredictiveModel(
         config.model, predictive_objective(predictive, config.model, captions, dictionary)
     )
-    ids = torch.zeros(N_PREDICTED, config.model.text.context_length, dtype=torch.int64)
+    ids = torch.zeros(N_PREDICTED, text_length, dtype=torch.int64)
     ids[:, -1] = captions.end
     keys = torch.zeros(N_PREDICTED, dtype=torch.int64)
     texts = model.objective.targets(ids, keys, np.random.default_rng(0))

@@ -41,10 +41,10 @@ def write_dictionary(folder: RunFolder, config: TrainConfig, texts: Iterable[Seq
 
 @dataclass(frozen=True)
 class DrawnBatches:
-    """Batches as an objective needs them: what it draws is a function of seed, step and rank."""
+    """Batches with what an objective predicts of them: a function of seed, step and rank."""
 
     batches: Batches
-    objective: Contrastive | Predictive
+    objective: Predictive
     seed: int
     rank: int = 0
 
@@ -52,8 +52,6 @@ class DrawnBatches:
         """The batch of a step, as the objective draws it."""
         batch = self.batches.make(step)
         rng = np.random.default_rng((self.seed, DRAWN_STREAM, step, self.rank))
-        if isinstance(self.objective, Contrastive):
-            return replace(batch, input_ids=self.objective.draw(batch.input_ids, rng))
         texts = self.objective.targets(batch.input_ids, batch.keys[:, 1], rng)
         return replace(batch, input_ids=texts.input_ids, targets=texts.targets)
 
@@ -71,7 +69,5 @@ class DrawnBatches:
 
 
 def drawn(batches: Batches, objective: Contrastive | Predictive, seed: int, rank: int) -> Batches:
-    """The batches as the objective needs them; the same ones if it draws nothing."""
-    if isinstance(objective, Contrastive) and not objective.draws:
-        return batches
-    return DrawnBatches(batches, objective, seed, rank)
+    """The batches as the objective needs them: with what is to be predicted, if it has no text tower."""
+    return DrawnBatches(batches, objective, seed, rank) if isinstance(objective, Predictive) else batches

@@ -19,7 +19,7 @@ from diptych_training.flags import AUTO
 from diptych_training.importing.source_model import SourceModel
 from diptych_training.models import WordPiecesConfig
 from diptych_training.models.clip import CLIP
-from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
+from diptych_training.objectives.predictive import Predictive, PredictiveModel, TrainedModel
 from diptych_training.paths import cache_dir
 from diptych_training.progress import Reporter
 from diptych_training.run_folder import RunFolder
@@ -165,7 +165,12 @@ def prepare(
         else None
     )
     batches = data.batches(
-        folder.tokenizer_file, ranks, first_step=state.step, position=state.position, features=features
+        folder.tokenizer_file,
+        ranks,
+        first_step=state.step,
+        position=state.position,
+        features=features,
+        weight=objective.weight if isinstance(objective, Predictive) else None,
     )
     if config.text_teacher is not None:
         teacher_texts = TeacherTexts.read(folder.teacher_texts_file)

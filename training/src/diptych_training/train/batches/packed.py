@@ -1,6 +1,6 @@
 """Batches from packed data sets: a pure function of seed and step, which makes resuming exact."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from diptych.bundle.text.tokenizer import TextTokenizer, clean, pad
 from diptych_training.config import TrainConfig
-from diptych_training.data.captions import CaptionSampler
+from diptych_training.data.captions import CaptionSampler, all_texts
 from diptych_training.data.label_key import label_key
 from diptych_training.data.packed import PackedSource
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
@@ -16,6 +16,8 @@ from diptych_training.objectives.words import key_of
 from diptych_training.train.batches.batch import Batch, PixelTransform, Position, keys_of
 from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
+
+ItemWeight = Callable[[Sequence[str]], float]  # from the texts of an item
 
 
 class PackedBatches:
@@ -30,8 +32,10 @@ class PackedBatches:
         *,
         table: str = "data",
         features: ImageFeatures | None = None,
+        weight: ItemWeight | None = None,
     ) -> None:
-        """With `features`, batches have them instead of pixels, or with smaller ones.
+        """With `features`, batches have them instead of pixels, or with smaller ones. `weight` of its texts
+        multiplies the weight of an item.
 
         Raises TrainingConfigError if `table` of the recipe names a kind or source that the data lacks.
         """
@@ -39,7 +43,15 @@ class PackedBatches:
         items = [item for source in sources for item in source.items]
         weights = [
             SourceWeights(
-                source.name, source.kind, np.array([item.weight for item in source.items], dtype=np.float64)
+                source.name,
+                source.kind,
+                np.array(
+                    [
+                        item.weight * (weight(list(all_texts([item]))) if weight else 1.0)
+                        for item in source.items
+                    ],
+                    dtype=np.float64,
+                ),
             )
             for source in sources
         ]

@@ -21,7 +21,7 @@ from diptych_training.progress import each
 from diptych_training.train.batches.batch import Batches, Position
 from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.batches.mixed import MixedBatches
-from diptych_training.train.batches.packed import PackedBatches
+from diptych_training.train.batches.packed import ItemWeight, PackedBatches
 from diptych_training.train.batches.streamed import StreamedBatches, order_of, source_reader
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
@@ -41,9 +41,11 @@ class TrainingData(Protocol):
         first_step: int,
         position: Position,
         features: ImageFeatures | None = None,
+        weight: ItemWeight | None = None,
     ) -> Batches:
         """Return batches from a step on; `position` comes from the checkpoint before it, empty at the
-        start. `features` gives those of packed images, which batches then have instead of pixels.
+        start. `features` gives those of packed images, which batches then have instead of pixels; `weight`
+        says how often a packed item is drawn.
         """
         ...
 
@@ -68,10 +70,13 @@ class PackedTraining:
         first_step: int,
         position: Position,
         features: ImageFeatures | None = None,
+        weight: ItemWeight | None = None,
     ) -> Batches:
         """Batches that are functions of their step."""
         tokenizer = TextTokenizer(tokenizer_file, self.config.text)
-        return PackedBatches(self.sources, tokenizer, self.config, ranks, table=self.table, features=features)
+        return PackedBatches(
+            self.sources, tokenizer, self.config, ranks, table=self.table, features=features, weight=weight
+        )
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class StreamedTraining:
         first_step: int,
         position: Position,
         features: ImageFeatures | None = None,
+        weight: ItemWeight | None = None,
     ) -> Batches:
         """Batches in order, from the position on."""
         return StreamedBatches(
@@ -133,10 +139,18 @@ class RehearsedTraining:
         first_step: int,
         position: Position,
         features: ImageFeatures | None = None,
+        weight: ItemWeight | None = None,
     ) -> Batches:
         """Batches in which every data set has its share."""
         own, *others = (
-            data.batches(tokenizer_file, ranks, first_step=first_step, position=position, features=features)
+            data.batches(
+                tokenizer_file,
+                ranks,
+                first_step=first_step,
+                position=position,
+                features=features,
+                weight=weight,
+            )
             for data in (self.own, *self.others)
         )
         return MixedBatches(own, others, self.config.text.pad_id)
