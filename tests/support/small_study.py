@@ -13,7 +13,7 @@ name = "tiny-study"
 
 [efficiency]
 recipe = "small.toml"
-checkpoints = [1, 3]
+horizons = [1, 3]
 names = 4
 pictures = 5
 seeds = SEEDS
@@ -32,6 +32,7 @@ variants = [
 
 [scaling]
 recipe = "small.toml"
+names = 4
 variants = [
   { name = "clip", title = "narrow" },
   { name = "wide", title = "wide", set = ["model.image.width=32"] },

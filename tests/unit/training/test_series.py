@@ -1,4 +1,4 @@
-"""The series of eight models beside tables 19 and 20 of Radford et al. 2021, scaled down."""
+"""The series of models: by width, and eight in the proportions of tables 19 and 20 of Radford et al. 2021."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from diptych_training.cli import main
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.models.count import meta_model, model_size
 from diptych_training.paths import recipe_file
+from diptych_training.study.plan import of_width
 from diptych_training.train.flops import training_flops
 from support.tiny_run import write_tiny_dataset
 
@@ -26,6 +27,7 @@ VITS = {
     "vit-3": (768, 224, (14, 24, 1024, 16), 768, 12, 4e-4),  # ViT-L/14
 }
 NAMES = [*RESNETS, *VITS]
+TEXT_LENGTH = 17  # tokens, to which batches of pictograms pad their captions
 
 
 def recipe(name: str) -> TrainConfig:
@@ -41,21 +43,31 @@ def test_the_recipes_differ_in_model_and_rate_only():
     assert all(rest(name) == rest("rn-1") for name in NAMES)
 
 
-def test_the_table_of_the_documentation_has_their_sizes_and_compute():
+def table_of(name: str) -> list[str]:
     page = (Path(__file__).parents[3] / "docs" / "training-series.md").read_text(encoding="utf-8")
-    table = page.split("<!-- series -->\n")[1].split("\n<!-- /series -->")[0]
-    assert table.splitlines()[2:] == [row(name) for name in NAMES]
+    return page.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0].splitlines()[2:]
 
 
-def row(name: str) -> str:
-    config = recipe(name)
-    flops, size = training_flops(config), model_size(meta_model(config.model))
+def test_the_tables_of_the_documentation_have_their_sizes_and_compute():
+    eight = [row(recipe(name), f"`{name}`", f"{recipe(name).model.image_size}", 0) for name in NAMES]
+    assert table_of("series") == eight
+    widths = (8, 12, 16, 24, 32, 48, 64, 80)
+    configs = [read_config(recipe_file("series/width"), of_width(width, None)["set"]) for width in widths]
+    by_width = [
+        row(config, f"{width}", f"{config.optim.lr:.2g}", 1)
+        for width, config in zip(widths, configs, strict=True)
+    ]
+    assert table_of("widths") == by_width
+
+
+def row(config: TrainConfig, name: str, second: str, digits: int) -> str:
+    flops, size = training_flops(config, TEXT_LENGTH), model_size(meta_model(config.model))
     in_all = flops * config.run.steps * config.run.batch_size
-    cells = (f"{size.n_image:,}", f"{size.n_text:,}", f"{flops / 1e6:.0f}", f"{in_all / 1e12:.1f}")
-    return f"| `{name}` | {config.model.image_size} | {' | '.join(cells)} |"
+    counts = (f"{size.n_image:,}", f"{size.n_text:,}")
+    return f"| {' | '.join([name, second, *counts, f'{flops / 1e6:.{digits}f}', f'{in_all / 1e12:.1f}'])} |"
 
 
-@pytest.mark.parametrize("name", ["rn-1", "vit-2"])
+@pytest.mark.parametrize("name", ["rn-1", "vit-2", "width"])
 def test_a_recipe_of_the_series_trains_on_larger_images(tmp_path, curves_undrawn, name):
     write_tiny_dataset(tmp_path / "data", n_icons=12, size=64)
     folders = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]

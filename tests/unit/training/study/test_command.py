@@ -1,14 +1,17 @@
 """`diptych-train study` from a plan to its page, on runs of three steps."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from diptych_training.cli import main
 from diptych_training.study import measure as measures
+from diptych_training.study.prediction import Prediction
 from diptych_training.study.results import Result, all_results
 from diptych_training.train import loop as loops
 from support.small_study import write_plan
@@ -25,8 +28,12 @@ def home(few_emoji: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_plan(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIPTYCH_CACHE", str(home / "cache"))
+        assert main(arguments(home, home, "--predict")) == 0
         assert main(arguments(home, home)) == 0
     return home
+
+
+SHORT = [f"efficiency/{name}-s0-00001" for name in ("clip", "bag-of-words", "virtex")]
 
 
 def arguments(home: Path, out: Path, *more: str) -> list[str]:
@@ -56,9 +63,15 @@ def test_every_cell_is_a_small_file_with_what_was_spent_and_found(home):
     }  # fmt: skip
     last = results["efficiency/clip-s0-00003"]
     assert (last.images, last.seed) == (12, 0)
-    assert set(last.scores) == {"new-style", "new-set"}
+    assert set(last.scores) == set(last.kinds) == {"new-style", "new-set"}
     assert last.scores["new-set"]["n"] <= 5
     assert last.flops == pytest.approx(3 * results["efficiency/clip-s0-00001"].flops)
+    assert last.text_length < 12  # as captions are, not as long as the context
+    assert (last.objective, last.tower) == ("clip/1", "resnet")
+    raw = {"top1", "top1_raw", "n"}
+    assert set(results["efficiency/virtex-s0-00003"].scores["new-set"]) == raw
+    figures = {"error", "n", "error_of_all", "nll_of_all", "nll_of_all_sd", "n_of_all"}
+    assert set(results["scaling/wide-s0"].scores["new-set"]) == figures
     assert results["scaling/wide-s0"].flops > last.flops
     assert results["labels/clip-s0"].images_per_s is None  # the run was there: efficiency trained it
     assert all(file.stat().st_size < 4_000 for file in (home / "results").rglob("*.json"))
@@ -68,11 +81,11 @@ def test_the_page_has_all_parts_and_figures(home):
     page = (home / "docs/study.md").read_text()
     for name in ("budget", "claims", "efficiency", "scaling", "prompts", "labels"):
         assert f"<!-- {name} -->" in page
-    assert "Not run yet" not in page
+    assert page.count("Not run yet") == page.count("not in this plan") == 1  # prompts
     assert "| 6 of 6" in page
-    assert "Fitted on the 3 smaller models" in page
+    assert "fitted on the 3 smaller models" in page
     figures = {file.name: file.stat().st_size for file in (home / "docs/figures").iterdir()}
-    assert set(figures) == {f"study-{part}.png" for part in ("efficiency", "scaling", "prompts")}
+    assert set(figures) == {f"study-{part}.png" for part in ("efficiency", "scaling")}
     assert max(figures.values()) < 200_000
 
 
@@ -86,6 +99,25 @@ def test_finished_cells_are_kept_and_prose_stays(home, tmp_path, capsys, monkeyp
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert page.read_text().startswith("# My study\n\n<!-- budget -->")
     assert page.read_text().endswith("\nA last word.\n")
+
+
+def test_larger_models_are_measured_after_their_prediction_alone(home, tmp_path, capsys):
+    only = ("--parts", "scaling")
+    shutil.copytree(home / "runs", tmp_path / "runs")  # trained, but not measured
+    assert main(arguments(home, tmp_path, *only)) == 1
+    assert "widest-s0 waits for a prediction: run the study with --predict first" in capsys.readouterr().out
+    assert "scaling/widest-s0" not in results_in(tmp_path)
+    assert main(arguments(home, tmp_path, "--predict")) == 0
+    file = tmp_path / "results/tiny-study/prediction.json"
+    written, said = file.read_bytes(), capsys.readouterr().out
+    assert "prediction.json: commit it with the results" in said
+    prediction = Prediction.model_validate_json(written)
+    assert set(prediction.fitted) == {"clip-s0", "wide-s0", "wider-s0"}
+    assert {one.model for law in prediction.laws for one in law.predicted} == {"widest"}
+    assert main(arguments(home, tmp_path, *only)) == 0
+    assert results_in(tmp_path)["scaling/widest-s0"].prediction == sha256(written).hexdigest()
+    assert main(arguments(home, tmp_path, "--predict")) == 0
+    assert file.read_bytes() == written
 
 
 def interrupting(step: Callable[..., object], n: int) -> Callable[..., object]:
@@ -106,15 +138,15 @@ def test_a_study_broken_off_in_training_and_measuring_continues_to_the_same_resu
 ):
     only = ("--parts", "efficiency")
     with monkeypatch.context() as patch:
-        patch.setattr(loops, "copy_buffers", interrupting(loops.copy_buffers, 2))
+        patch.setattr(loops, "copy_buffers", interrupting(loops.copy_buffers, 5))  # in the fourth run
         assert main(arguments(home, tmp_path, *only)) == 130
     assert "the same command continues" in capsys.readouterr().out
-    assert set(results_in(tmp_path)) == {"efficiency/clip-s0-00001"}
-    assert "1 of 6" in (tmp_path / "docs/study.md").read_text()
+    assert set(results_in(tmp_path)) == set(SHORT)
+    assert "3 of 6" in (tmp_path / "docs/study.md").read_text()
     with monkeypatch.context() as patch:
-        patch.setattr(measures, "class_scores", interrupting(measures.class_scores, 1))
+        patch.setattr(measures, "top_k", interrupting(measures.top_k, 1))
         assert main(arguments(home, tmp_path, *only)) == 130
-    assert len(results_in(tmp_path)) == 1
+    assert len(results_in(tmp_path)) == 3
     assert main(arguments(home, tmp_path, *only)) == 0
     unbroken = {name: one for name, one in results_in(home).items() if one.part == "efficiency"}
     assert without_times(results_in(tmp_path)) == without_times(unbroken)

@@ -3,26 +3,32 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from diptych_training.study.efficiency import draw_efficiency, efficiency_section, learners
-from diptych_training.study.fits import factor, power_law, to_reach
+from diptych_training.study.efficiency import draw_efficiency, efficiency_section, factor_of, learners
+from diptych_training.study.fits import Interval, factor, of_shares, power_law, to_reach
 from diptych_training.study.page import filled
 from diptych_training.study.plan import Efficiency, Scaling
+from diptych_training.study.prompts import prompted_models, prompts_section
 from diptych_training.study.results import Result, Scores
-from diptych_training.study.scaling import draw_scaling, scaling_law, scaling_section, trained_models
+from diptych_training.study.scaling import (
+    draw_scaling,
+    scaling_law,
+    scaling_laws,
+    scaling_section,
+    trained_models,
+)
 
-SETS = ("icons-a", "icons-b", "icons-c", "emoji-a")
+KINDS = {"icons-a": "icons", "icons-b": "icons", "icons-c": "icons", "emoji-a": "emoji"}
+MANY = 10**12  # pictures: nothing changes when they are drawn again
 
 
 def result(part: str, variant: str, scores: Scores, images: int = 800, **changes: object) -> Result:
     given = {"cell": f"{variant}-{images}", "seed": 0, "images": images, "flops": 1e6 * images}
     fixed = {"part": part, "variant": variant, "digest": variant, "recipe": "r", "data": "d"}
-    return Result.model_validate({**fixed, "measured_s": 1, "scores": scores, **given, **changes})
-
-
-def top1(*values: float) -> Scores:
-    return {name: {"top1": value} for name, value in zip(SETS, values, strict=True)}
+    more = {"measured_s": 1, "kinds": KINDS, "scores": scores, "tower": "resnet", "objective": f"{variant}/1"}
+    return Result.model_validate({**fixed, **more, **given, **changes})
 
 
 def part_of(kind: type, *names: str, **more: object):
@@ -31,12 +37,19 @@ def part_of(kind: type, *names: str, **more: object):
 
 
 EFFICIENCY = part_of(
-    Efficiency, "virtex", "bag-of-words", "clip", checkpoints=[1, 2, 4], names=10, pictures=5, seeds=[0, 1]
+    Efficiency, "virtex", "bag-of-words", "clip", horizons=[1, 2, 4], names=10, pictures=5, seeds=[0, 1]
 )
-# At 100, 200 and 400 images: what doubles with the images, the same with twice and with eight times fewer.
+
+
+def sampled(top1: float) -> Scores:
+    pool = {"icons-pooled": {"probe": 0.75, "n": 9}}
+    return {name: {"top1": top1, "top1_raw": top1 / 2, "n": MANY} for name in KINDS} | pool
+
+
+# At 100, 200 and 400 images: what doubles with the images, and the same with fewer images.
 RISING = [
-    result("efficiency", name, top1(*[share * images / 1600] * 4), images, seed=seed)
-    for name, share in (("virtex", 0.5), ("bag-of-words", 1.0))
+    result("efficiency", name, sampled(share * images / 1600), images, seed=seed)
+    for name, share in (("virtex", 0.5), ("bag-of-words", 1.0), ("clip", 3.9))
     for seed in (0, 1)
     for images in (100, 200, 400)
 ]
@@ -49,43 +62,138 @@ def test_sections_are_written_between_their_marks_and_prose_stays():
     assert filled(filled(page, "a", "new"), "a", "old") == page
 
 
+def tables_of(text: str) -> list[dict[str, list[str]]]:
+    """The cells of each table's rows, by the first one."""
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("| ")]
+    cells = [[[cell.strip() for cell in line.split("|")][1:-1] for line in lines] for lines in tables]
+    return [{row[0]: row[1:] for row in rows} for rows in cells]
+
+
 def test_efficiency_says_how_many_times_fewer_images_an_objective_needs(tmp_path: Path):
-    found = learners(EFFICIENCY, RISING)
+    found = learners(EFFICIENCY, RISING[:12])
     assert [(one.name, one.n_seeds, one.images) for one in found] == [
         ("virtex", 2, (100, 200, 400)), ("bag-of-words", 2, (100, 200, 400))
     ]  # fmt: skip
     text = efficiency_section(EFFICIENCY, found)
-    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| ")]
-    by_title = {row[1]: row[2:] for row in rows}
-    assert by_title["BAG-OF-WORDS"][:6] == ["6.2", "12.5", "25.0", "25.0 to 25.0", "2.0x (2.0x to 2.0x)", "1"]
+    by_title, _ = tables_of(text)
+    assert by_title["BAG-OF-WORDS"] == ["6.2", "12.5", "25.0", "25.0 to 25.0", "2.0x (2.0x to 2.0x)", "1"]
     assert by_title["VIRTEX"][5] == "never"
     draw_efficiency(EFFICIENCY, found, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def benchmarked(part: str, variant: str, error: float, flops: float) -> Result:
-    zero_shot = {"name": 0.9 - error, "one_template": 0.95 - error, "ensemble": 1 - error}
-    scores = {name: {**zero_shot, "single": 1.0, "n": 9} for name in SETS}
-    pool = {**zero_shot, "single": 0.0, "n": 9, "probe": 0.9, "shots_1": 0.1, "shots_4": 0.5}
-    return result(part, variant, {**scores, "pooled": pool}, flops=flops)
+def test_efficiency_reports_both_rules_a_probe_and_the_version_of_the_objective():
+    text = efficiency_section(EFFICIENCY, learners(EFFICIENCY, RISING[:12]))
+    _, rules = tables_of(text)
+    assert rules["VIRTEX"] == ["12.5", "6.2", "75.0", "2", "virtex/1", "1.0"]
+
+
+def test_a_factor_that_may_be_larger_is_printed_as_at_least():
+    """The first horizon of the one is above the last of the other."""
+    slow, _, fast = learners(EFFICIENCY, RISING)
+    assert str(factor_of(slow, fast)) == ">= 4.0x (from 4.0x)"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "n", "low", "high"),
+    [
+        (("emoji", "icons", "icons", "icons"), MANY, 0.25, 0.25),  # one of each four is of the other kind
+        (("icons", "icons", "icons", "icons"), MANY, 0.0, 0.75),
+    ],
+)
+def test_data_sets_are_drawn_again_by_kind(kinds, n, low, high):
+    interval = of_shares(np.array([[1.0, 0, 0, 0]]), np.full(4, n), kinds).interval()
+    assert (interval.low, interval.high) == (low, high)
+
+
+def test_pictures_and_seeds_are_drawn_again():
+    few, many = (of_shares(np.full((1, 4), 0.5), np.full(4, n), ["icons"] * 4).interval() for n in (25, MANY))
+    assert few.high - few.low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(4 * 25), rel=0.1)
+    assert many.high - many.low < 1e-4
+    seeds = of_shares(np.array([[0.4] * 4, [0.6] * 4]), np.full(4, MANY), ["icons"] * 4).interval()
+    assert (seeds.low, seeds.high) == pytest.approx((0.4, 0.6), abs=1e-4)
+
+
+SCALING = part_of(Scaling, "a", "b", "c", "d", "e")
+FLOPS = {name: 10.0**exponent for name, exponent in zip("abcde", range(9, 14), strict=True)}
+
+
+def named(variant: str, error: float, **changes: object) -> Result:
+    """A model of the series with this error everywhere."""
+    figures = {"error": error / 2, "error_of_all": error, "nll_of_all": 5 * error, "nll_of_all_sd": 0.0}
+    scores = {name: {**figures, "n": MANY, "n_of_all": MANY} for name in KINDS}
+    return result("scaling", variant, scores, flops=FLOPS[variant], text_length=17, **changes)
+
+
+def on_the_line(variant: str) -> float:
+    return 0.8 * (FLOPS[variant] / 1e9) ** -0.1
 
 
 def test_the_law_of_the_smaller_models_predicts_the_largest(tmp_path: Path):
-    part = part_of(Scaling, "a", "b", "c", "d")
-    flops = {"a": 1e9, "b": 1e10, "c": 1e11, "d": 1e12}
-    results = [benchmarked("scaling", name, 0.8 * (x / 1e9) ** -0.1, x) for name, x in flops.items()]
-    models = trained_models(part, results[::-1])
-    assert [one.title for one in models] == ["A", "B", "C", "D"]
-    assert len(models[0].error) == 4  # the pool shows the same pictures again
-    law = scaling_law(models, 1)
-    assert law is not None
-    text = scaling_section(models, law)
-    assert "Fitted on the 3 smaller models" in text
-    assert "to the power -0.100 (95%: -0.100 to -0.100), R² 1.000" in text
-    assert "For D it predicts 40.1% (40.1 to 40.1); found: 40.1%." in text
-    draw_scaling(models, law, tmp_path / "figure.png")
+    models = trained_models(SCALING, [named(name, on_the_line(name)) for name in "edcba"])
+    assert [one.title for one in models] == ["A", "B", "C", "D", "E"]
+    laws = scaling_laws(models, SCALING)
+    assert [law.figure for law in laws] == ["error_of_all", "error", "nll_of_all"]
+    text = scaling_section(models, laws, None)
+    assert "**resnet, error among all names**, fitted on the 4 smaller models" in text
+    assert "to the power -0.100 (-0.100 to -0.100), R² 1.000" in text
+    assert "Predicted for E: 31.8% (31.8 to 31.8); found: 31.8%." in text
+    assert "forward and backward, with captions of 17 tokens" in text
+    draw_scaling(models, laws, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1_000
-    assert scaling_law(models[:3], 1) is None
+    assert scaling_laws(models[:2], SCALING) == []
+
+
+def prediction_of(*results: Result) -> Interval:
+    """The headline's interval for a model of ten times the compute."""
+    law = scaling_law(trained_models(SCALING, results), "error_of_all", [("next", 1e13)])
+    assert law is not None
+    return law.predicted[0].interval
+
+
+def test_the_interval_of_a_law_holds_what_the_law_does_not_explain():
+    off = {"a": 1.05, "b": 0.95, "c": 0.95, "d": 1.05}  # the same on every data set
+    interval = prediction_of(*(named(name, factor * on_the_line(name)) for name, factor in off.items()))
+    residual = 0.05 * math.sqrt(4 / 2)  # two degrees of freedom
+    width = 4.303 * residual * math.sqrt(1 + 1 / 4 + 2.5**2 / 5)  # of Student's t
+    assert math.log(interval.high / interval.low) == pytest.approx(2 * width, rel=0.2)
+
+
+def test_the_interval_of_a_law_holds_the_scatter_of_seeds():
+    """The means over seeds are on the line."""
+    exact = [named(name, on_the_line(name)) for name in "bcd"]
+    both = [named("a", on_the_line("a") * factor, seed=seed) for seed, factor in enumerate((0.9, 1.1))]
+    assert prediction_of(named("a", on_the_line("a")), *exact).high < 0.35
+    assert prediction_of(*both, *exact).high > 0.5
+
+
+def test_each_kind_of_image_tower_has_a_law_of_its_own():
+    part = part_of(Scaling, *"abcde", "v", "w", "x")
+    vits = [
+        named(name, 0.9, tower="vit").model_copy(update={"variant": other, "flops": FLOPS[name]})
+        for name, other in zip("abc", "vwx", strict=True)
+    ]
+    models = trained_models(part, [*(named(name, on_the_line(name)) for name in "abcde"), *vits])
+    laws = {law.tower: law for law in scaling_laws(models, part) if law.figure == "error_of_all"}
+    assert set(laws) == {"resnet"}  # two of the three ViTs are fitted: too few
+    laws = {law.tower: law.law.exponent for law in scaling_laws(models, SCALING) if law.figure == "error"}
+    assert laws == {"resnet": pytest.approx(-0.1), "vit": pytest.approx(0, abs=1e-9)}
+
+
+def test_a_model_that_was_measured_by_another_prediction_is_named():
+    results = [named(name, on_the_line(name), prediction="0" if name == "e" else None) for name in "abcde"]
+    models = trained_models(SCALING, results)
+    assert "prediction than the one that is stored: E." in scaling_section(models, [], "1")
+    assert "prediction than" not in scaling_section(models, [], "0")
+
+
+def test_the_gain_of_prompts_has_an_interval_over_data_sets_and_pictures():
+    zero_shot = {"name": 0.4, "one_template": 0.45, "ensemble": 0.5, "n": MANY}
+    pool = {**zero_shot, "probe": 0.9, "shots_1": 0.1, "shots_4": 0.6}
+    scores = {**dict.fromkeys(KINDS, zero_shot), "icons-pooled": pool}
+    prompts, probes = tables_of(prompts_section(prompted_models([result("prompts", "everyday/2", scores)])))
+    assert prompts["everyday/2"] == ["40.0", "45.0", "50.0", "+10.0 (+10.0 to +10.0)", "4 of 4"]
+    assert probes["everyday/2"] == ["icons-pooled", "50.0", "10.0", "60.0", "90.0", "3.0"]
 
 
 CURVE = [(100, 0.1), (400, 0.3), (1600, 0.2), (6400, 0.5)]

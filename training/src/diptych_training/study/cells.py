@@ -10,14 +10,23 @@ from typing import Literal
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
+from diptych_training.objectives.kinds import objective_version
 from diptych_training.objectives.static_softmax import StaticSoftmaxConfig
 from diptych_training.paths import recipe_file
 from diptych_training.schema import Tables
-from diptych_training.study.plan import CHANGEABLE_RUN_KEYS, Efficiency, Part, StudyPlan, Training, Variant
+from diptych_training.study.plan import (
+    CHANGEABLE_RUN_KEYS,
+    Efficiency,
+    Part,
+    Scaling,
+    StudyPlan,
+    Training,
+    Variant,
+)
 from diptych_training.train.defaults import with_defaults
 from diptych_training.train.flops import training_flops
 
-Measure = Literal["sample", "benchmark", "labels"]
+Measure = Literal["sample", "benchmark", "labels", "names"]
 MEASURED = "eval"  # the split of final figures; no choice of the study rests on it
 
 
@@ -28,9 +37,19 @@ class Run:
     variant: str
     config: TrainConfig
 
+    @property
+    def objective(self) -> str:
+        """The objective with the version of its code."""
+        return objective_version(self.config.objective, self.config.loss)
+
+    @property
+    def images(self) -> int:
+        """The images that the model learns from."""
+        return self.config.run.steps * self.config.run.batch_size
+
     @cached_property
     def recipe(self) -> str:
-        """A digest of everything in the recipe that decides what is learned."""
+        """A digest of all that decides what is learned: the recipe, and the objective's version."""
         full, short = (
             self.config.model_dump(
                 mode="json",
@@ -40,45 +59,34 @@ class Run:
             for is_short in (False, True)
         )
         table = _with_kinds(full, short)
-        return sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
+        return sha256(json.dumps([table, self.objective], sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def name(self) -> str:
         """The name of its folder."""
         return f"study-{self.variant}-{self.recipe[:8]}"
 
-    @cached_property
-    def flops_per_image(self) -> float:
-        """Training FLOPs of an image."""
-        return training_flops(self.config)
+    def flops_per_image(self, text_length: int | None = None) -> float:
+        """Training FLOPs of an image whose caption has so many tokens; by default it fills the context."""
+        return training_flops(self.config, text_length)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One model to measure: a run after `step` steps, or a bundle."""
+    """One model to measure: a run at its end, or a bundle. `is_predicted`: a law is written before."""
 
     part: Part
     name: str
     variant: str
     model: Run | str
-    step: int
     measure: Measure
     settings: tuple[int, ...] = ()  # of the measure
-
-    @property
-    def images(self) -> int:
-        """The images that the model has learned from; 0 for a bundle."""
-        return self.step * self.model.config.run.batch_size if isinstance(self.model, Run) else 0
-
-    @property
-    def flops(self) -> float:
-        """The FLOPs of its training; 0 for a bundle."""
-        return self.images * self.model.flops_per_image if isinstance(self.model, Run) else 0.0
+    is_predicted: bool = False
 
     def digest(self, data: str) -> str:
         """A digest of everything that decides the result."""
         model = self.model.recipe if isinstance(self.model, Run) else self.model
-        return sha256(repr((model, self.step, data, self.measure, self.settings)).encode()).hexdigest()[:16]
+        return sha256(repr((model, data, self.measure, self.settings)).encode()).hexdigest()[:16]
 
 
 def _with_kinds(full: Tables, short: Tables) -> Tables:
@@ -116,32 +124,37 @@ def cells_of(plan: StudyPlan, dataset: PackedDataset) -> list[Cell]:
         cells += _labels(plan.labels, dataset)
     if plan.prompts is not None:
         cells += [
-            Cell("prompts", bundle.replace("/", "-"), bundle, bundle, 0, "benchmark", (plan.prompts.draws,))
+            Cell("prompts", bundle.replace("/", "-"), bundle, bundle, "benchmark", (plan.prompts.draws,))
             for bundle in plan.prompts.bundles
         ]
     if plan.scaling is not None:
-        cells += [
-            Cell(
-                "scaling", _name(run), variant.name, run, run.config.run.steps, "benchmark",
-                (plan.scaling.draws,),
-            )
-            for variant, run in _runs("scaling", plan.scaling, dataset)
-        ]  # fmt: skip
+        cells += _scaling(plan.scaling, dataset)
     return cells
 
 
 def _efficiency(part: Efficiency, dataset: PackedDataset) -> Iterator[Cell]:
-    for variant, run in _runs("efficiency", part, dataset):
-        last = run.config.run.steps
-        if part.checkpoints[-1] > last:
-            raise TrainingConfigError(
-                f"efficiency: checkpoints go up to step {part.checkpoints[-1]}, but {variant.name} has {last}"
-            )
-        for step in part.checkpoints:
+    """Shorter runs of all objectives come first."""
+    for horizon in part.horizons:
+        for variant, run in _runs("efficiency", part, dataset, f"run.steps={horizon}"):
             yield Cell(
-                "efficiency", f"{_name(run)}-{step:05}", variant.name, run, step, "sample",
+                "efficiency", f"{_name(run)}-{horizon:05}", variant.name, run, "sample",
                 (part.names, part.pictures),
             )  # fmt: skip
+
+
+def _scaling(part: Scaling, dataset: PackedDataset) -> Iterator[Cell]:
+    """All seeds of the models that are fitted come before those that are predicted."""
+    later = {variant.name for variant in part.variants[-part.predicted :]}
+    runs = sorted(_runs("scaling", part, dataset), key=lambda found: found[0].name in later)
+    for variant, run in runs:
+        if run.config.predictive is not None:
+            raise TrainingConfigError(
+                f"variant {variant.name} of scaling: objective {run.config.predictive.kind} has no text "
+                "tower, which a series needs"
+            )
+        yield Cell(
+            "scaling", _name(run), variant.name, run, "names", (part.names,), variant.name in later
+        )  # fmt: skip
 
 
 def _labels(part: Training, dataset: PackedDataset) -> Iterator[Cell]:
@@ -156,7 +169,7 @@ def _labels(part: Training, dataset: PackedDataset) -> Iterator[Cell]:
         raise TrainingConfigError("labels: no variant has the objective static_softmax")
     for variant, run in runs:
         yield Cell(
-            "labels", _name(run), variant.name, run, run.config.run.steps, "labels", (n_labels[0],)
+            "labels", _name(run), variant.name, run, "labels", (n_labels[0],)
         )  # fmt: skip
 
 
@@ -164,13 +177,21 @@ def _name(run: Run) -> str:
     return f"{run.variant}-s{run.config.seed}"
 
 
-def _runs(part: Part, training: Training, dataset: PackedDataset) -> Iterator[tuple[Variant, Run]]:
-    """All first seeds before all second ones: what is broken off has every variant."""
-    for seed in training.seeds:
-        for variant in training.variants:
+def _runs(
+    part: Part, training: Training, dataset: PackedDataset, *more: str
+) -> Iterator[tuple[Variant, Run]]:
+    """All first seeds before all second ones: what is broken off has every variant. `more` are changes of all
+    variants.
+    """
+    seeds = {
+        variant.name: training.seeds if variant.seeds is None else variant.seeds
+        for variant in training.variants
+    }
+    for seed in dict.fromkeys(seed for own in seeds.values() for seed in own):
+        for variant in (one for one in training.variants if seed in seeds[one.name]):
             recipe = variant.recipe or training.recipe
             assert recipe is not None
-            changes = (*training.changes, *variant.changes, f"seed={seed}", "run.best_by=[]")
+            changes = (*training.changes, *variant.changes, *more, f"seed={seed}", "run.best_by=[]")
             try:
                 config = read_config(recipe_file(recipe), changes, name="study")
             except TrainingConfigError as error:

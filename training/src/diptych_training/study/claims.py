@@ -7,7 +7,7 @@ from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.efficiency import CAPTIONING, CONTRASTIVE, WORDS, Learner, factor_of, named
 from diptych_training.study.labels import Transferred
 from diptych_training.study.prompts import Prompted, equal_text
-from diptych_training.study.scaling import ScalingLaw
+from diptych_training.study.scaling import HEADLINE, ScalingLaw
 
 NOT_YET = "not run yet"
 MAX_NAMED = 2  # probes with the same result
@@ -17,7 +17,7 @@ OBJECTIVES_DIFFER = "captions are names, not sentences; small towers, short runs
 
 def claims_table(
     learners: Sequence[Learner],
-    law: ScalingLaw | None,
+    laws: Sequence[ScalingLaw],
     prompted: Sequence[Prompted],
     softmax: Sequence[Transferred],
 ) -> str:
@@ -33,7 +33,7 @@ def claims_table(
             "batches of 256, not 32,768; else as above",
         ],
         [
-            "Zero-shot error is a power law of compute (figure 9)", "a line over 44x compute", _law(law),
+            "Zero-shot error is a power law of compute (figure 9)", "a line over 44x compute", _law(laws),
             "much less compute",
         ],
         [
@@ -57,13 +57,14 @@ def _factor(learners: Sequence[Learner], slow: str, fast: str) -> str:
     return NOT_YET if first is None or second is None else str(factor_of(first, second))
 
 
-def _law(law: ScalingLaw | None) -> str:
-    if law is None:
-        return NOT_YET
-    return (
-        f"exponent {law.law.exponent:.3f} ({law.exponent.low:.3f} to {law.exponent.high:.3f}), "
+def _law(laws: Sequence[ScalingLaw]) -> str:
+    found = [
+        f"{law.tower}: exponent {law.law.exponent:.3f} ({law.exponent.low:.3f} to {law.exponent.high:.3f}), "
         f"R² {law.law.r2:.3f}"
-    )
+        for law in laws
+        if law.figure == HEADLINE
+    ]
+    return "; ".join(found) or NOT_YET
 
 
 def _gain(prompted: Sequence[Prompted]) -> str:

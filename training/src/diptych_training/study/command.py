@@ -1,7 +1,7 @@
 """`diptych-train study`: check the claims of the CLIP paper on a packed data set, by many runs."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +15,12 @@ from diptych_training.schema import find_record
 from diptych_training.study.cells import Cell, Run, cells_of
 from diptych_training.study.page import TITLES, write_page
 from diptych_training.study.plan import STUDIES, Part, StudyPlan, plans_in, read_study_plan
+from diptych_training.study.prediction import (
+    current_prediction,
+    predict,
+    prediction_file,
+    write_prediction,
+)
 from diptych_training.study.results import (
     Result,
     all_results,
@@ -23,6 +29,7 @@ from diptych_training.study.results import (
     write_result,
 )
 from diptych_training.study.runner import Stopped, StudyRunner
+from diptych_training.study.scaling import MIN_FITTED
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -49,6 +56,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--plan", action="store_true", help="show what is done, what is left and how long it will take"
     )
     only.add_argument("--page-only", action="store_true", help="run nothing, write the page of what is there")
+    only.add_argument(
+        "--predict",
+        action="store_true",
+        help="run the smaller models of the series alone, and write what their law predicts of the others",
+    )
     parser.add_argument(
         "--results",
         type=Path,
@@ -78,14 +90,41 @@ def run(args: argparse.Namespace) -> int:
     cells = cells_of(plan, dataset)
     runner = StudyRunner(dataset, args.runs_dir, args.model_repo, cache_dir(), args.device, print)
     folder = args.results / plan.name
-    chosen = _chosen(cells, args.parts)
+    if args.predict and (plan.scaling is None or args.parts is not None):
+        raise EvaluationError(f"--predict is of the part scaling, {_without(plan, args.parts)}")
+    chosen = [cell for cell in _chosen(cells, args.parts) if not args.predict or _is_fitted(cell)]
     print(_progress(plan, chosen, folder, args.results, runner), flush=True)
     if args.plan:
         return 0
-    code = 0 if args.page_only else _run_all(chosen, folder, runner)
-    write_page(args.page, plan, cells, _current(cells, folder, runner.data))
+    code = 0 if args.page_only else _run_all(chosen, folder, runner, cells)
+    results, file = _current(cells, folder, runner.data), prediction_file(folder)
+    if args.predict and code == 0:
+        code = _predict(plan, cells, results, runner.data, file)
+    write_page(args.page, plan, cells, results, current_prediction(file, cells, runner.data))
     print(args.page)
     return code
+
+
+def _without(plan: StudyPlan, parts: str | None) -> str:
+    return f"which plan {plan.name} lacks" if plan.scaling is None else f"so leave out --parts {parts}"
+
+
+def _is_fitted(cell: Cell) -> bool:
+    return cell.part == "scaling" and not cell.is_predicted
+
+
+def _predict(
+    plan: StudyPlan, cells: Sequence[Cell], results: Mapping[str, Result], data: str, file: Path
+) -> int:
+    """Write the prediction of the series. Returns 1 if too few models are there to fit a law."""
+    assert plan.scaling is not None
+    prediction = predict(plan.scaling, cells, results, data)
+    if prediction is None:
+        print(f"no prediction: a law needs {MIN_FITTED} models")
+        return FAILED
+    if write_prediction(file, prediction):
+        print(f"{file}: commit it with the results, then run the study without --predict")
+    return 0
 
 
 def _chosen(cells: Sequence[Cell], parts: str | None) -> list[Cell]:
@@ -126,18 +165,28 @@ def _progress(
     return f"study {plan.name}\n" + markdown_table(["part", "measured", "left", "runs", "about min"], rows)
 
 
-def _run_all(cells: Sequence[Cell], folder: Path, runner: StudyRunner) -> int:
-    """Run the cells that are not current. A run that fails does not stop the others."""
+def _run_all(chosen: Sequence[Cell], folder: Path, runner: StudyRunner, cells: Sequence[Cell]) -> int:
+    """Run the chosen cells of all that are not current. A run that fails does not stop the others.
+
+    What is to be predicted waits for the prediction.
+    """
     code, failed = 0, set[str]()
-    for number, cell in enumerate(cells, 1):
+    prediction = current_prediction(prediction_file(folder), cells, runner.data)
+    for number, cell in enumerate(chosen, 1):
         file = result_file(folder, cell.part, cell.name)
         stored = find_record(file, Result)
         is_current = stored is not None and stored.digest == cell.digest(runner.data)
         if is_current or (isinstance(cell.model, Run) and cell.model.name in failed):
             continue
-        print(f"[{number}/{len(cells)}] {cell.part}/{cell.name}", flush=True)
+        print(f"[{number}/{len(chosen)}] {cell.part}/{cell.name}", flush=True)
+        if cell.is_predicted and prediction is None:
+            print(f"{cell.name} waits for a prediction: run the study with --predict first")
+            code = FAILED
+            continue
         try:
-            write_result(file, runner.run(cell))
+            result = runner.run(cell)
+            used = prediction if cell.is_predicted else None
+            write_result(file, result.model_copy(update={"prediction": used}))
         except TrainingFailed as error:
             assert isinstance(cell.model, Run)
             print(f"{cell.model.name} failed: {error}")

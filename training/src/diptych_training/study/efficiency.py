@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from diptych_training.evaluate.benchmark.summary import Curve
 from diptych_training.reports.markdown import markdown_table
@@ -15,81 +15,127 @@ from diptych_training.study.fits import (
     INK,
     Floats,
     Interval,
+    Measured,
+    Redraw,
     factor,
-    of_mean,
+    of_shares,
     over_data_sets,
     style_axis,
 )
-from diptych_training.study.plan import Efficiency
+from diptych_training.study.name_scores import RAW
+from diptych_training.study.plan import Efficiency, Variant
 from diptych_training.study.results import Result
 
 FIGURE = "study-efficiency.png"
 CAPTIONING, WORDS, CONTRASTIVE = "virtex", "bag-of-words", "clip"  # the variants that the paper compares
 
 
+RULES = ("top1", f"top1{RAW}")
+
+
 @dataclass(frozen=True)
 class Learner:
-    """One objective: (P,) images at its checkpoints, (P, D) top-1 by data set, mean of its seeds."""
+    """One objective: top-1 at each of its P horizons, by data set; the raw rule and probes at the last one.
+
+    `version` names the objective with the version of its code; FLOPs are of an image.
+    """
 
     name: str
     title: str
     images: tuple[int, ...]
-    top1: Floats
-    n_seeds: int
+    top1: Measured  # (S, P, D)
+    raw: float | None
+    probes: dict[str, float]
+    version: str
+    flops: float
 
-    def curve(self, drawn: NDArray[np.int64] | None = None) -> Curve:
-        """Images and the mean over data sets, all or those drawn."""
-        top1 = self.top1 if drawn is None else self.top1[:, drawn]
-        return list(zip(self.images, top1.mean(axis=1).tolist(), strict=True))
+    @property
+    def n_seeds(self) -> int:
+        """The number of seeds that are finished."""
+        return len(self.top1.values)
+
+    def curve(self) -> Curve:
+        """Images and the mean over data sets."""
+        return self._of(self.top1.mean())
+
+    def curves(self, draw: Redraw) -> list[Curve]:
+        """The same for the data sets of each draw."""
+        return [self._of(means) for means in self.top1.redrawn(draw)]
+
+    def _of(self, means: Floats) -> Curve:
+        return list(zip(self.images, means.tolist(), strict=True))
 
     @property
     def final(self) -> float:
-        """The mean over data sets at the last checkpoint."""
-        return float(self.top1[-1].mean())
+        """The mean over data sets at the last horizon."""
+        return float(self.top1.mean()[-1])
 
 
 def learners(part: Efficiency, results: Sequence[Result]) -> list[Learner]:
-    """The objectives of which every checkpoint is there, in the order of the plan."""
+    """The objectives of which every horizon is there, in the order of the plan."""
     found = []
     for variant in part.variants:
         own = [one for one in results if one.variant == variant.name and one.images is not None]
-        complete = [
+        seeds = part.seeds if variant.seeds is None else variant.seeds
+        by_seed = [
             sorted((one for one in own if one.seed == seed), key=lambda one: one.images or 0)
-            for seed in part.seeds
+            for seed in seeds
         ]
-        complete = [runs for runs in complete if len(runs) == len(part.checkpoints)]
+        complete = [runs for runs in by_seed if len(runs) == len(part.horizons)]
         if complete:
-            sets = sorted(complete[0][0].scores)
-            top1 = np.array([[[one.scores[s]["top1"] for s in sets] for one in runs] for runs in complete])
-            images = tuple(int(one.images or 0) for one in complete[0])
-            found.append(Learner(variant.name, variant.title, images, top1.mean(axis=0), len(complete)))
+            found.append(_learner(variant, complete))
     return found
+
+
+def _learner(variant: Variant, complete: Sequence[Sequence[Result]]) -> Learner:
+    last = complete[0][-1]
+    sets = sorted(last.kinds)
+
+    def column(key: str) -> Floats:
+        return np.array([[[one.scores[s][key] for s in sets] for one in runs] for runs in complete])
+
+    has_raw = RULES[1] in last.scores[sets[0]]
+    return Learner(
+        variant.name,
+        variant.title,
+        tuple(int(one.images or 0) for one in complete[0]),
+        of_shares(column("top1"), column("n"), [last.kinds[name] for name in sets]),
+        float(column(RULES[1])[:, -1].mean()) if has_raw else None,
+        {
+            pool: fmean(runs[-1].scores[pool]["probe"] for runs in complete)
+            for pool, figures in last.scores.items()
+            if "probe" in figures
+        },
+        last.objective or "",
+        (last.flops or 0.0) / (last.images or 1),
+    )
 
 
 @dataclass(frozen=True)
 class Factor:
     """How many times fewer images one objective needs than another for what that one ends at.
 
-    `is_more`: its first checkpoint is there already.
+    `is_least`: its first horizon is there already, so that the factor may be larger.
     """
 
     value: float
     interval: Interval
-    is_more: bool
+    is_least: bool
 
     def __str__(self) -> str:
         if not self.interval.high:
             return times(0)
-        more = "more than " if self.is_more else ""
-        return f"{more}{times(self.value)} ({times(self.interval.low)} to {times(self.interval.high)})"
+        if self.is_least:
+            return f">= {times(self.value)} (from {times(self.interval.low)})"
+        return f"{times(self.value)} ({times(self.interval.low)} to {times(self.interval.high)})"
 
 
 def factor_of(slow: Learner, fast: Learner) -> Factor:
-    """With its interval over data sets, the same ones drawn for both."""
+    """With its interval, the same data sets drawn for both."""
     return Factor(
         factor(slow.curve(), fast.curve()),
-        over_data_sets(slow.top1.shape[1], lambda drawn: factor(slow.curve(drawn), fast.curve(drawn))),
-        fast.curve()[0][1] > slow.final,
+        over_data_sets(slow.top1.kinds, lambda draw: list(map(factor, slow.curves(draw), fast.curves(draw)))),
+        fast.curve()[0][1] >= slow.final,
     )
 
 
@@ -104,8 +150,8 @@ def named(found: Sequence[Learner], name: str) -> Learner | None:
 
 
 def efficiency_section(part: Efficiency, found: Sequence[Learner]) -> str:
-    """Figure and table."""
-    first = found[0]
+    """Figure and tables."""
+    first, ordered = found[0], sorted(found, key=lambda one: -one.final)
     header = ["objective", *(f"{n:,} images" for n in first.images), "95% interval"]
     against = [one for name in (CAPTIONING, WORDS) if (one := named(found, name)) is not None]
     header += [f"fewer images than {one.title}" for one in against]
@@ -113,29 +159,53 @@ def efficiency_section(part: Efficiency, found: Sequence[Learner]) -> str:
         [
             one.title,
             *(f"{100 * value:.1f}" for _, value in one.curve()),
-            of_mean(one.top1[-1]).percent(),
+            one.top1.at(-1).interval().percent(),
             *("1" if slow is one else str(factor_of(slow, one)) for slow in against),
         ]
-        for one in sorted(found, key=lambda one: -one.final)
+        for one in ordered
     ]
-    n_sets = first.top1.shape[1]
-    seeds = ", ".join(f"{one.title} {one.n_seeds}" for one in found if one.n_seeds != first.n_seeds)
     note = (
-        f"Top-1 in points, the mean of {n_sets} data sets: on each, up to {part.pictures} pictures are to be "
-        f"found among up to {part.names} names; guessing gives about {100 / part.names:.1f} (dashed). "
-        f"Seeds: {first.n_seeds}{'; ' + seeds if seeds else ''}. The "
-        "last columns say how many times fewer images an objective needs for the accuracy that the other one "
-        "ends at, interpolated between checkpoints on a logarithmic scale; below 1, it needs more. Intervals "
-        "of 95%: data sets drawn again."
+        f"Top-1 in points, the mean of {len(first.top1.kinds)} data sets: on each, up to {part.pictures} "
+        f"pictures are to be found among up to {part.names} names; guessing gives about "
+        f"{100 / part.names:.1f} (dashed). Each number of images is a run of its own. The last columns say "
+        "how many times fewer images an objective needs for the accuracy that the other one ends at, "
+        "interpolated between runs on a logarithmic scale; below 1, it needs more. Intervals of 95%: data "
+        "sets of each kind, pictures and seeds drawn again."
     )
     names = {one.name for one in found}
     missing = [variant.title for variant in part.variants if variant.name not in names]
     if missing:
         note += f"\n\nNot finished yet: {', '.join(missing)}."
-    return (
-        f"![Zero-shot accuracy against images processed, one line for each objective](figures/{FIGURE})\n\n"
-        f"{markdown_table(header, rows)}\n\n{note}"
+    return "\n\n".join(
+        [
+            f"![Zero-shot accuracy against images processed, one line for each objective](figures/{FIGURE})",
+            markdown_table(header, rows),
+            note,
+            _rules_table(ordered),
+        ]
     )
+
+
+def _rules_table(found: Sequence[Learner]) -> str:
+    """Both rules of scoring and probes of the longest runs, and what they are of."""
+    pools = list(found[0].probes)
+    header = [
+        "after the longest run", "relative to training pictures", "raw log-probability",
+        *(f"probe, {pool}" for pool in pools), "seeds", "version", "training MFLOPs an image",
+    ]  # fmt: skip
+    rows = [
+        [
+            one.title,
+            f"{100 * one.final:.1f}",
+            "–" if one.raw is None else f"{100 * one.raw:.1f}",
+            *(f"{100 * one.probes[pool]:.1f}" for pool in pools),
+            str(one.n_seeds),
+            one.version,
+            f"{one.flops / 1e6:.1f}",
+        ]
+        for one in found
+    ]
+    return markdown_table(header, rows)
 
 
 def draw_efficiency(part: Efficiency, found: Sequence[Learner], path: Path) -> None:
@@ -146,14 +216,14 @@ def draw_efficiency(part: Efficiency, found: Sequence[Learner], path: Path) -> N
         colour = COLOURS[number % len(COLOURS)]
         means = [100 * value for _, value in one.curve()]
         axis.plot(one.images, means, "o-", color=colour, ms=4, lw=1.8, label=one.title)
-        bands = [of_mean(row) for row in one.top1]
+        bands = [one.top1.at(place).interval() for place in range(len(one.images))]
         low, high = ([100 * getattr(band, side) for band in bands] for side in ("low", "high"))
         axis.fill_between(one.images, low, high, color=colour, alpha=0.08, lw=0)
     axis.axhline(100 / part.names, color=INK, ls="--", lw=0.8)
     axis.set_xscale("log", base=2)
     axis.set_xticks(found[0].images, [f"{n:,}" for n in found[0].images])
     axis.set_xlabel("images processed")
-    axis.set_ylabel(f"zero-shot top-1, mean of {found[0].top1.shape[1]} data sets (%)")
+    axis.set_ylabel(f"zero-shot top-1, mean of {len(found[0].top1.kinds)} data sets (%)")
     axis.set_ylim(bottom=0)
     style_axis(axis)
     axis.legend(frameon=False, fontsize=9)

@@ -48,14 +48,21 @@ class PowerLaw:
         return self.scale * float(x**self.exponent)
 
 
+def line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """(N,) and (..., N) -> (...) slopes and values at 0, by least squares."""
+    centred = x - x.mean()
+    slope = y @ centred / (centred @ centred)
+    return slope, y.mean(axis=-1) - slope * x.mean()
+
+
 def power_law(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> PowerLaw:
     """Least squares on logarithms, from two points up; all must be positive."""
     log_x, log_y = np.log(np.asarray(x)), np.log(np.asarray(y))
-    exponent, intercept = np.polyfit(log_x, log_y, 1)
+    exponent, intercept = map(float, line(log_x, log_y))
     residual = log_y - (intercept + exponent * log_x)
     spread = log_y - log_y.mean()
     r2 = 1 - float(residual @ residual) / float(spread @ spread) if spread.any() else 1.0
-    return PowerLaw(math.exp(intercept), float(exponent), r2)
+    return PowerLaw(math.exp(intercept), exponent, r2)
 
 
 @dataclass(frozen=True)
@@ -70,18 +77,61 @@ class Interval:
         return f"{100 * self.low:{sign}.1f} to {100 * self.high:{sign}.1f}"
 
 
-def over_data_sets(n_sets: int, figure: Callable[[NDArray[np.int64]], float]) -> Interval:
-    """The interval of a figure when the data sets are drawn again with replacement.
+@dataclass(frozen=True)
+class Redraw:
+    """R times data sets drawn again with replacement, by kind; `rng` draws seeds and pictures."""
 
-    `figure` gets the (n_sets,) numbers of the data sets drawn. The draws are the same each time.
+    sets: NDArray[np.int64]  # (R, D) their numbers
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure on D data sets with each of S seeds: values and their standard errors over pictures."""
+
+    values: Floats  # (S, ..., D)
+    errors: Floats  # (S, ..., D)
+    kinds: tuple[str, ...]  # (D,) of the data sets
+
+    def mean(self) -> Floats:
+        """(...): over seeds and data sets."""
+        return np.asarray(self.values.mean(axis=(0, -1)))
+
+    def redrawn(self, draw: Redraw) -> Floats:
+        """(R, ...): the means over the seeds, sets and pictures drawn again."""
+        (n_draws, n_sets), n = draw.sets.shape, len(self.values)
+        seeds = draw.rng.integers(n, size=(n_draws, n))
+        sets = draw.sets.reshape(n_draws, *[1] * (self.values.ndim - 1), n_sets)
+        values, errors = (
+            np.take_along_axis(part[seeds], sets, axis=-1) for part in (self.values, self.errors)
+        )
+        noise = errors * draw.rng.standard_normal(values.shape)
+        return np.asarray((values + noise).mean(axis=(1, -1)))
+
+    def interval(self) -> Interval:
+        """Of the mean."""
+        return over_data_sets(self.kinds, self.redrawn)
+
+    def at(self, place: int) -> "Measured":
+        """One of the figures of `(S, P, D)`."""
+        return Measured(self.values[:, place], self.errors[:, place], self.kinds)
+
+
+def of_shares(values: Floats, n: Floats, kinds: Sequence[str]) -> Measured:
+    """Shares of (..., D) pictures."""
+    return Measured(values, np.sqrt(values * (1 - values) / n), tuple(kinds))
+
+
+def over_data_sets(kinds: Sequence[str], figure: Callable[[Redraw], Floats | Sequence[float]]) -> Interval:
+    """The interval of a figure (R,) when data sets and pictures are drawn again. The draws are the same each
+    time.
+
+    `kinds` are those of the data sets: of each kind, as many are drawn as there are.
     """
-    rng = np.random.default_rng(0)
-    values = [figure(rng.integers(n_sets, size=n_sets)) for _ in range(N_RESAMPLES)]
+    rng, of_kind = np.random.default_rng(0), np.asarray(kinds)
+    numbers = [np.flatnonzero(of_kind == kind) for kind in dict.fromkeys(kinds)]
+    sets = np.concatenate([rng.choice(own, size=(N_RESAMPLES, len(own))) for own in numbers], axis=1)
+    values = np.asarray(figure(Redraw(sets, rng)))
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(values, [tail, 1 - tail], method="nearest")  # also with infinite values
     return Interval(float(low), float(high))
-
-
-def of_mean(values: Floats) -> Interval:
-    """The interval of the mean over (D,) data sets."""
-    return over_data_sets(len(values), lambda drawn: float(values[drawn].mean()))

@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from diptych_training.reports.markdown import markdown_table
+from diptych_training.study.name_scores import RAW
 from diptych_training.study.plan import Labels
 from diptych_training.study.prompts import Pools, pools_of, probes_table
 from diptych_training.study.results import Result
 
 FIGURES = ("known", "known_of_all", "unknown")
+RULES = {"": "", RAW: ", raw log-probability"}  # what ends the names of figures, and titles
 
 
 @dataclass(frozen=True)
 class Transferred:
-    """One model: the mean over data sets of each figure, and how many pictures have known names."""
+    """One model: the mean over data sets of each figure, and how many pictures have known names.
+
+    `images` were learned from; `validated` says whether more of them would help.
+    """
 
     title: str
     means: dict[str, float]
@@ -22,6 +27,7 @@ class Transferred:
     n_unknown: int
     n_seeds: int
     pools: Pools  # of the first seed
+    images: int = 0
 
 
 def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
@@ -32,7 +38,7 @@ def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
         if own:
             values = {
                 figure: [some[figure] for one in own for some in one.scores.values() if figure in some]
-                for figure in FIGURES
+                for figure in ("validated", *(f"{figure}{rule}" for figure in FIGURES for rule in RULES))
             }
             means = {figure: fmean(some) for figure, some in values.items() if some}
             n_known, n_unknown = (
@@ -40,7 +46,9 @@ def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
                 for n in ("n_known", "n_unknown")
             )
             pools = pools_of(own[0].scores, "name")  # a softmax knows no template
-            found.append(Transferred(variant.title, means, n_known, n_unknown, len(own), pools))
+            found.append(
+                Transferred(variant.title, means, n_known, n_unknown, len(own), pools, own[0].images or 0)
+            )
     return found
 
 
@@ -49,6 +57,8 @@ def labels_section(models: Sequence[Transferred]) -> str:
     first = models[0]
     header = [
         "model",
+        "images",
+        "validation: known names, among known",
         "known names, among known",
         "known names, among all",
         "unknown names, among all",
@@ -56,11 +66,17 @@ def labels_section(models: Sequence[Transferred]) -> str:
     ]
     rows = [
         [
-            one.title,
-            *(f"{100 * one.means[figure]:.1f}" if figure in one.means else "–" for figure in FIGURES),
+            f"{one.title}{title}",
+            f"{one.images:,}",
+            *(
+                f"{100 * one.means[figure]:.1f}" if figure in one.means else "–"
+                for figure in ("validated", *(f"{name}{rule}" for name in FIGURES))
+            ),
             str(one.n_seeds),
         ]
         for one in models
+        for rule, title in RULES.items()
+        if f"known{rule}" in one.means
     ]
     n_all = first.n_known + first.n_unknown
     text = (

@@ -16,26 +16,33 @@ from diptych_training.study.prompts import FIGURE as PROMPTS_FIGURE
 from diptych_training.study.prompts import draw_prompts, prompted_models, prompts_section
 from diptych_training.study.results import Result
 from diptych_training.study.scaling import FIGURE as SCALING_FIGURE
-from diptych_training.study.scaling import draw_scaling, scaling_law, scaling_section, trained_models
+from diptych_training.study.scaling import draw_scaling, scaling_laws, scaling_section, trained_models
 
 FIGURES = "figures"  # next to the page
 TITLES: dict[Part, str] = {
     "efficiency": "efficiency of objectives",
     "labels": "static softmax against language",
     "prompts": "prompts and probes of bundles",
-    "scaling": "the series: scaling, prompts, probes",
+    "scaling": "the series by width",
 }
 
 
-def write_page(page: Path, plan: StudyPlan, cells: Sequence[Cell], results: Mapping[str, Result]) -> None:
-    """Write sections and figures. `results` are the current ones, by the digest of their cells.
+def write_page(
+    page: Path,
+    plan: StudyPlan,
+    cells: Sequence[Cell],
+    results: Mapping[str, Result],
+    prediction: str | None = None,
+) -> None:
+    """Write sections and figures. `results` are the current ones, by the digest of their cells; `prediction`
+    is the sha256 of the file of predictions.
 
     A page that does not exist yet gets the sections alone. Raises EvaluationError if marks are damaged.
     """
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     figures = page.parent / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    for name, body in _sections(plan, cells, results, figures).items():
+    for name, body in _sections(plan, cells, results, figures, prediction).items():
         text = filled(text, name, body)
     write_text(page, text)
 
@@ -52,7 +59,11 @@ def filled(text: str, name: str, body: str) -> str:
 
 
 def _sections(
-    plan: StudyPlan, cells: Sequence[Cell], results: Mapping[str, Result], figures: Path
+    plan: StudyPlan,
+    cells: Sequence[Cell],
+    results: Mapping[str, Result],
+    figures: Path,
+    prediction: str | None,
 ) -> dict[str, str]:
     def of(*parts: Part) -> list[Result]:
         return [one for one in results.values() if one.part in parts]
@@ -63,19 +74,18 @@ def _sections(
         draw_efficiency(plan.efficiency, learned, figures / EFFICIENCY_FIGURE)
         sections["efficiency"] = efficiency_section(plan.efficiency, learned)
     series = [] if plan.scaling is None else trained_models(plan.scaling, of("scaling"))
-    law = None if plan.scaling is None else scaling_law(series, plan.scaling.predicted)
+    laws = [] if plan.scaling is None else scaling_laws(series, plan.scaling)
     if series:
-        draw_scaling(series, law, figures / SCALING_FIGURE)
-        sections["scaling"] = scaling_section(series, law)
-    titles = {} if plan.scaling is None else {one.name: one.title for one in plan.scaling.variants}
-    prompted = prompted_models(of("prompts", "scaling"), titles)
+        draw_scaling(series, laws, figures / SCALING_FIGURE)
+        sections["scaling"] = scaling_section(series, laws, prediction)
+    prompted = prompted_models(of("prompts"))
     if prompted:
         draw_prompts(prompted, figures / PROMPTS_FIGURE)
         sections["prompts"] = prompts_section(prompted)
     softmax = [] if plan.labels is None else transferred(plan.labels, of("labels"))
     if softmax:
         sections["labels"] = labels_section(softmax)
-    sections["claims"] = claims_table(learned, law, prompted, softmax)
+    sections["claims"] = claims_table(learned, laws, prompted, softmax)
     nothing = f"Not run yet with `--budget {plan.name}`."
     return {name: sections.get(name, nothing) for name in ("budget", "claims", *TITLES)}
 

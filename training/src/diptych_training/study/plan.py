@@ -3,11 +3,12 @@
 Shipped plans are known by their name, others are files with recipes next to them.
 """
 
+import math
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
@@ -24,6 +25,8 @@ CHANGEABLE_RUN_KEYS = ("n_threads", "log_every", "checkpoint_every", "validate_e
 Part = Literal["efficiency", "scaling", "prompts", "labels"]
 Changes = Annotated[tuple[str, ...], Field(alias="set")]  # of a recipe, as for `train --set`
 Plan = TypeVar("Plan", "AblationPlan", "StudyPlan")
+PLANES = (1, 2, 4, 6)  # channels of the stages of a series by width, in widths
+RATE, RATE_WIDTH = 1.5e-3, 32  # the learning rate of such a series at this width
 
 
 class AblationVariant(Frozen):
@@ -74,6 +77,7 @@ class Variant(Frozen):
     title: str = Field(min_length=1)
     recipe: str | None = None  # instead of the part's
     changes: Changes = ()
+    seeds: tuple[int, ...] | None = None  # instead of the part's
 
 
 class Training(Frozen):
@@ -102,31 +106,72 @@ class Training(Frozen):
 
 
 class Efficiency(Training):
-    """Objectives, each measured after several numbers of steps, on a sample of each held-out source.
+    """Objectives, each trained for several numbers of steps, measured on a sample of each held-out source.
 
-    The sample of a source has at most so many `names`, and of pictures with these names at most so many
-    `pictures`: some objectives take long to score a name.
+    Each of the `horizons` is a run of its own, whose rate falls to its end: a checkpoint of a longer run is
+    worse, since its rate is still high. The sample of a source has at most so many `names`, and of pictures
+    with these names at most so many `pictures`: some objectives take long to score a name.
     """
 
-    checkpoints: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    horizons: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     names: PositiveInt
     pictures: PositiveInt
 
-    @field_validator("checkpoints")
+    @field_validator("horizons")
     @classmethod
     def _rising(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
         if list(steps) != sorted(set(steps)):
-            raise ValueError("checkpoints must rise")
+            raise ValueError("horizons must rise")
         return steps
 
 
 class Scaling(Training):
-    """A series of models, smallest first, measured by `benchmark` with so many `draws` of few examples;
-    `predicted` of them are not fitted.
+    """A series of models, smallest first, measured among at most so many `names` of each held-out source, and
+    among all. A law is fitted without the last `predicted`, and written before these are trained.
+
+    `widths` are variants of a ResNet in place of `variants`; the first `repeated` of them have all `seeds`,
+    the others the first one.
     """
 
     predicted: PositiveInt = 1
-    draws: PositiveInt = 3
+    names: PositiveInt = 100
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_widths(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "widths" not in values:
+            return values
+        rest = {key: value for key, value in values.items() if key not in ("widths", "repeated")}
+        widths, n_repeated = values["widths"], values.get("repeated", 0)
+        first = values.get("seeds", [0])[:1]
+        seeds = [None if number < n_repeated else first for number in range(len(widths))]
+        return {**rest, "variants": [of_width(width, own) for width, own in zip(widths, seeds, strict=True)]}
+
+    @model_validator(mode="after")
+    def _check_predicted(self) -> "Scaling":
+        if self.predicted >= len(self.variants):
+            raise ValueError(f"predicted is {self.predicted}: fewer than the {len(self.variants)} models")
+        return self
+
+
+def of_width(width: int, seeds: Sequence[int] | None) -> dict[str, object]:
+    """The variant of a ResNet with multiples of this width: channels, heads and text tower grow with it, and
+    the rate falls with its root.
+    """
+    channels = [width * times for times in PLANES]
+    return {
+        "name": f"w{width}",
+        "title": f"width {width}",
+        "seeds": seeds,
+        "set": [
+            f"model.image.width={width}",
+            f"model.image.planes={channels}",
+            f"model.image.heads={width // 4}",
+            f"model.text.width={2 * width}",
+            f"model.text.heads={width // 4}",
+            f"optim.lr={RATE * math.sqrt(RATE_WIDTH / width):.3g}",
+        ],
+    }
 
 
 class Prompts(Frozen):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from diptych_training.evaluate.benchmark.summary import Curve, equal_shots, shots_text
 from diptych_training.reports.markdown import markdown_table
-from diptych_training.study.fits import COLOURS, Floats, Interval, of_mean, style_axis
+from diptych_training.study.fits import COLOURS, Floats, Interval, Measured, style_axis
 from diptych_training.study.results import Result, Scores
 
 FIGURE = "study-prompts.png"
@@ -26,6 +26,8 @@ class Prompted:
 
     title: str
     top1: Floats
+    n: Floats  # (D,) pictures
+    kinds: tuple[str, ...]  # (D,) of the data sets
     pools: Pools
 
     @property
@@ -36,17 +38,22 @@ class Prompted:
     @property
     def gain_interval(self) -> Interval:
         """Over data sets."""
-        return of_mean(self.top1[2] - self.top1[0])
+        errors = np.sqrt((self.top1 * (1 - self.top1)).sum(axis=0) / self.n)  # as if drawn independently
+        gains = self.top1[2] - self.top1[0]
+        return Measured(gains[None], errors[None], self.kinds).interval()
 
 
-def prompted_models(results: Sequence[Result], titles: dict[str, str]) -> list[Prompted]:
-    """All models that `benchmark` measured; of several seeds the first."""
+def prompted_models(results: Sequence[Result]) -> list[Prompted]:
+    """All bundles that `benchmark` measured."""
     found: dict[str, Prompted] = {}
     for one in results:
-        single = sorted(name for name, figures in one.scores.items() if figures["single"])
+        single = sorted(one.kinds)
         top1 = np.array([[one.scores[name][prompts] for name in single] for prompts in PROMPTS])
-        pools = pools_of(one.scores)
-        found.setdefault(one.variant, Prompted(titles.get(one.variant, one.variant), top1, pools))
+        n, kinds = (
+            np.array([one.scores[name]["n"] for name in single]),
+            tuple(map(one.kinds.__getitem__, single)),
+        )
+        found.setdefault(one.variant, Prompted(one.variant, top1, n, kinds, pools_of(one.scores)))
     return list(found.values())
 
 
@@ -79,8 +86,8 @@ def prompts_section(models: Sequence[Prompted]) -> str:
     probes = probes_table({one.title: one.pools for one in models})
     return (
         f"![Gain of the ensemble of prompts, by data set](figures/{FIGURE})\n\n"
-        f"Zero-shot top-1 in points, the mean of {models[0].top1.shape[1]} data sets; intervals of 95% over "
-        f"data sets.\n\n{prompts}\n\n{probes}"
+        f"Zero-shot top-1 in points, the mean of {models[0].top1.shape[1]} data sets; intervals of 95%: data "
+        f"sets of each kind and pictures drawn again.\n\n{prompts}\n\n{probes}"
     )
 
 

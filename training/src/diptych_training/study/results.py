@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
+from pydantic import Field
+
 from diptych_training.files import write_text
 from diptych_training.schema import Frozen, find_record
 from diptych_training.study.cells import Cell, Run
@@ -13,10 +15,13 @@ Scores = dict[str, dict[str, float]]  # data set -> figure -> value
 
 
 class Result(Frozen):
-    """One measured model. `digest` is of everything that decides it: recipe, step, data, how it is measured.
+    """One measured model. `digest` is of everything that decides it: recipe, data, how it is measured.
 
-    `images` and `flops` were spent on its training up to here, `images_per_s` is the speed of the last part
-    of it; of a bundle they are unknown. `measured_s` are the seconds that measuring took.
+    `images` and `flops` were spent on its training, forward and backward, with captions of `text_length`
+    tokens; `objective` has the version of its code. `images_per_s` is the speed of the last part of it. Of a
+    bundle these are unknown. `kinds` are those of the data sets with pictures of one source. `prediction` is
+    the sha256 of the file of predictions that was there when the model was measured. `measured_s` are the
+    seconds that measuring took.
     """
 
     part: Part
@@ -28,8 +33,13 @@ class Result(Frozen):
     seed: int | None = None
     images: int | None = None
     flops: float | None = None
+    text_length: int | None = None
+    objective: str | None = None
+    tower: str | None = None  # the kind of its image tower
     images_per_s: float | None = None
+    prediction: str | None = None
     measured_s: float
+    kinds: dict[str, str] = Field(default={})
     scores: Scores
 
 
@@ -62,11 +72,9 @@ def seconds_of(
         seconds = _measure_s(cell, results)
         if isinstance(cell.model, Run):
             run = cell.model
-            at = reached.get(run.name, step_of(run.name))
-            n_steps = cell.step - at if at <= cell.step else cell.step
-            n_images = n_steps * run.config.run.batch_size
-            seconds += n_images * run.flops_per_image / _flops_per_s(cell, results)
-            reached[run.name] = cell.step
+            n_left = run.images - reached.get(run.name, step_of(run.name)) * run.config.run.batch_size
+            seconds += n_left * run.flops_per_image() / _flops_per_s(cell, results)
+            reached[run.name] = run.config.run.steps
         found.append(seconds)
     return found
 

@@ -1,10 +1,10 @@
 """Run a plan: train its models as far as they need, and measure them."""
 
-import shutil
 import time
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from statistics import fmean
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import checkpoint_step
@@ -14,13 +14,17 @@ from diptych_training.evaluate.evaluated_model import load_evaluated_bundle, nam
 from diptych_training.importing.source_model import SourceModel
 from diptych_training.progress import Reporter
 from diptych_training.run_folder import RunFolder
-from diptych_training.study.cells import Cell, Run, data_digest, without_validation
-from diptych_training.study.measure import Model, measure
+from diptych_training.study.cells import MEASURED, Cell, Run, data_digest, without_validation
+from diptych_training.study.measure import measure
+from diptych_training.study.name_scores import Model
 from diptych_training.study.results import Result
 from diptych_training.train.align.start import open_drawings
+from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.defaults import with_defaults
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import train_run
+
+N_TIMES_MEASURED = 8  # batches whose captions are measured
 
 
 class Stopped(Exception):
@@ -45,32 +49,29 @@ class StudyRunner:
 
     def run(self, cell: Cell) -> Result:
         """Train and measure. Raises Stopped, TrainingFailed."""
-        rate = self._train(cell.model, cell.step) if isinstance(cell.model, Run) else None
+        rate = self._train(cell.model) if isinstance(cell.model, Run) else None
         started = time.perf_counter()
         scores = measure(cell, self._open(cell.model), self.dataset, self.cache / "features")
-        is_run = isinstance(cell.model, Run)
-        return Result(
+        kinds = {name: entry.kind for name, entry in self.dataset.listed(MEASURED) if name in scores}
+        result = Result(
             part=cell.part,
             cell=cell.name,
             variant=cell.variant,
             digest=cell.digest(self.data),
             recipe=cell.model.recipe if isinstance(cell.model, Run) else cell.model,
             data=self.data,
-            seed=cell.model.config.seed if isinstance(cell.model, Run) else None,
-            images=cell.images if is_run else None,
-            flops=cell.flops if is_run else None,
             images_per_s=rate,
             measured_s=round(time.perf_counter() - started, 1),
+            kinds=kinds,
             scores=scores,
         )
+        return result.model_copy(update=self._spent(cell.model)) if isinstance(cell.model, Run) else result
 
     def train(
         self,
         config: TrainConfig,
         dataset: PackedDataset,
         source: SourceModel | None = None,
-        *,
-        until: int | None = None,
     ) -> bool:
         """Begin or resume the run of a recipe; False if a signal stopped it, after a checkpoint.
 
@@ -88,7 +89,6 @@ class StudyRunner:
             open_drawings=partial(open_drawings, config, self.runs_dir, self.model_repo),
             resume=folder.has_begun,
             device=self.device,
-            until=until,
             report=self.report,
         )
 
@@ -97,23 +97,37 @@ class StudyRunner:
         last = RunFolder(self.runs_dir / name).last
         return checkpoint_step(last) if last.is_file() else 0
 
-    def _train(self, run: Run, step: int) -> float | None:
-        """Train a run to a step. Returns images/s; None if it was there. A run that is beyond starts again,
-        since it keeps its last weights only.
-        """
-        folder = RunFolder(self.runs_dir / run.name)
-        done = self.step_of(run.name)
-        if done > step:
-            self.report(f"{run.name} is at step {done}, beyond {step}: trained again")
-            shutil.rmtree(folder.path)
-            done = 0
-        if done == step:
-            return None
+    def _train(self, run: Run) -> float | None:
+        """Train a run to its end. Returns images/s; None if it was there."""
         config = run.config.model_copy(update={"name": run.name})
+        n_left = config.run.steps - self.step_of(run.name)
+        if not n_left:
+            return None
         started = time.perf_counter()
-        if not self.train(config, without_validation(self.dataset), until=step):
+        if not self.train(config, without_validation(self.dataset)):
             raise Stopped
-        return round((step - done) * config.run.batch_size / (time.perf_counter() - started), 1)
+        return round(n_left * config.run.batch_size / (time.perf_counter() - started), 1)
+
+    def _spent(self, run: Run) -> dict[str, object]:
+        """What the training of a run took."""
+        text_length = self._text_length(run)
+        return {
+            "seed": run.config.seed,
+            "images": run.images,
+            "flops": run.images * run.flops_per_image(text_length),
+            "text_length": text_length,
+            "objective": run.objective,
+            "tower": run.config.model.image.kind,
+        }
+
+    def _text_length(self, run: Run) -> int:
+        """Tokens of a caption as towers get it: captions are padded to the longest of their batch."""
+        data = training_data(self.dataset, run.config)
+        tokenizer_file = RunFolder(self.runs_dir / run.name).tokenizer_file
+        batches = data.batches(tokenizer_file, first_step=0, position={})
+        lengths = [batches.make(step).input_ids.shape[1] for step in range(N_TIMES_MEASURED)]
+        batches.close()
+        return round(fmean(lengths))
 
     def _open(self, model: Run | str) -> Model:
         if isinstance(model, Run):
