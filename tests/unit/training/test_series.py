@@ -27,7 +27,7 @@ VITS = {
     "vit-3": (768, 224, (14, 24, 1024, 16), 768, 12, 4e-4),  # ViT-L/14
 }
 NAMES = [*RESNETS, *VITS]
-TEXT_LENGTH = 17  # tokens, to which batches of pictograms pad their captions
+TEXT_LENGTH = 7  # tokens of a caption of pictograms, computed in groups of similar length
 
 
 def recipe(name: str) -> TrainConfig:

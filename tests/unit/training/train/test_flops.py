@@ -1,5 +1,8 @@
 """Training FLOPs of a recipe, beside numbers worked out by hand."""
 
+import torch
+
+from diptych_training.models.clip import grouped_length
 from diptych_training.train.flops import training_flops
 from support.small_recipe import N_ITEMS, small_recipe
 
@@ -33,3 +36,17 @@ def test_an_image_whose_features_are_cached_costs_its_text_and_its_pairs():
 def text_and_pairs() -> int:
     text = transformer(TEXT_WIDTH, CONTEXT_LENGTH) + TEXT_WIDTH * EMBED_DIM
     return text + 2 * N_ITEMS * EMBED_DIM  # each image with every text, and each text with every image
+
+
+def test_captions_are_as_long_as_the_longest_of_their_group_of_similar_length():
+    lengths = [3] * 32 + [4] * 31 + [9]
+    input_ids = torch.zeros(64, 20, dtype=torch.int64)
+    for row, length in zip(input_ids, lengths, strict=True):
+        row[length - 1] = 99
+    assert grouped_length(input_ids.flip(0)) == (32 * 3 + 32 * 9) / 64
+
+
+def test_shorter_captions_cost_less_and_images_as_much():
+    config = small_recipe()
+    short, long, full = (training_flops(config, length) for length in (4, 8, None))
+    assert short < long < full == training_flops(config, config.model.text.context_length)

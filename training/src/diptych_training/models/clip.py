@@ -192,3 +192,9 @@ def by_length(input_ids: Tensor, n_groups: int) -> tuple[list[tuple[Tensor, int]
     order = lengths.argsort(stable=True)
     groups = [(rows, int(lengths[rows[-1]])) for rows in order.chunk(n_groups)]
     return groups, order.argsort()
+
+
+def grouped_length(input_ids: Tensor) -> float:
+    """(B, L) -> the mean over rows of the longest length of their group, in which training computes them."""
+    groups, _ = by_length(input_ids, max(1, len(input_ids) // GROUP_SIZE))
+    return sum(len(rows) * longest for rows, longest in groups) / len(input_ids)

@@ -12,6 +12,7 @@ from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle, named_bundle, open_evaluated_run
 from diptych_training.importing.source_model import SourceModel
+from diptych_training.models.clip import grouped_length
 from diptych_training.progress import Reporter
 from diptych_training.run_folder import RunFolder
 from diptych_training.study.cells import MEASURED, Cell, Run, data_digest, without_validation
@@ -121,13 +122,16 @@ class StudyRunner:
         }
 
     def _text_length(self, run: Run) -> int:
-        """Tokens of a caption as towers get it: captions are padded to the longest of their batch."""
+        """Tokens of a caption, with the padding that is computed: a text tower computes captions in groups of
+        similar length, other objectives all of a batch at once.
+        """
         data = training_data(self.dataset, run.config)
         tokenizer_file = RunFolder(self.runs_dir / run.name).tokenizer_file
         batches = data.batches(tokenizer_file, first_step=0, position={})
-        lengths = [batches.make(step).input_ids.shape[1] for step in range(N_TIMES_MEASURED)]
+        drawn = [batches.make(step).input_ids for step in range(N_TIMES_MEASURED)]
         batches.close()
-        return round(fmean(lengths))
+        has_tower = run.config.predictive is None
+        return round(fmean(grouped_length(ids) if has_tower else ids.shape[1] for ids in drawn))
 
     def _open(self, model: Run | str) -> Model:
         if isinstance(model, Run):

@@ -193,9 +193,9 @@ def scaling_section(models: Sequence[Trained], laws: Sequence[ScalingLaw], predi
     ]  # fmt: skip
     text = (
         f"The mean of {len(first.figures[HEADLINE].kinds)} data sets, by the name alone. FLOPs are those of "
-        f"training, forward and backward, with captions of {first.text_length} tokens, to which batches pad "
-        "them. Intervals of 95%: data sets of each kind, pictures and seeds drawn again; those of laws hold "
-        "the scatter of models around the law, too."
+        f"training, forward and backward, with captions of {first.text_length} tokens, padding included. "
+        "Intervals of 95%: data sets of each kind, pictures and seeds drawn again; those of laws hold the "
+        "scatter of models around the law, too."
     )
     late = [one.title for one in models if one.prediction is not None and one.prediction != prediction]
     if late:
