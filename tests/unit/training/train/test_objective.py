@@ -20,7 +20,9 @@ from support.small_recipe import small_recipe
 VALIDATION = {"emoji_top1": 0.1, "icons_top1": 0.2}
 NONLINEAR = small_recipe().model.model_copy(update={"projection": "nonlinear", "initial_scale": 10.0})
 PREDICTIVE = ("bag_of_words", "static_softmax", "visual_ngrams", "virtex", "icmlm")
+DROPPING = small_recipe().model.image.model_copy(update={"patch_dropout": 0.5})
 OBJECTIVES = {
+    "patch dropout": {"model": small_recipe().model.model_copy(update={"image": DROPPING})},
     "convirt": {"objective": {"kind": "convirt"}, "model": NONLINEAR},
     **{kind: {"objective": {"kind": kind}} for kind in PREDICTIVE},
 }

@@ -1,18 +1,22 @@
 """Small runs on streams of pairs, from the command line: an interrupted run resumes exactly."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diptych_training.checkpoint import read_checkpoint
 from diptych_training.cli import main
 from diptych_training.config import DataConfig, TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
+from diptych_training.errors import TrainingConfigError
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from diptych_training.train.train_run import prepare
@@ -20,6 +24,7 @@ from support.pairs_run import write_pairs_run
 from support.several_ranks import run_ranks
 from support.small_recipe import small_recipe, write_small_recipe
 from support.stopped_run import stopped_after
+from support.tars import tar_of
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn")
 
@@ -84,6 +89,59 @@ def test_an_interrupted_run_has_the_metrics_of_an_unbroken_run(home, workers):
     ]
     assert last[0].state == last[1].state
     assert all(torch.equal(tensor, last[1].tensors[name]) for name, tensor in last[0].tensors.items())
+
+
+def test_random_crops_are_drawn_alike_for_the_same_step(home):
+    rows = np.arange(0, 240, 4, dtype=np.uint8)
+    slope = io.BytesIO()
+    Image.fromarray(np.broadcast_to(rows[:, None, None], (60, 60, 3)).copy()).save(slope, "PNG")
+    for shard in (home / "s").glob("*.tar"):
+        files = {}
+        for number in range(9):
+            files |= {f"{number}.png": slope.getvalue(), f"{number}.txt": b"a slope"}
+        shard.write_bytes(tar_of(files))
+    images = []
+    for name, crop in (("center", "center"), ("crop", "resized"), ("again", "resized")):
+        changes = [
+            "augment.affine_probability=0",
+            f"data.pairs.crop={crop}",
+            "data.pairs.crop_scale=[0.3, 0.6]",
+        ]
+        loop = loop_for(home, name, *changes)
+        images.append(loop.batches.make(0).images)
+        loop.log.close()
+        loop.batches.close()
+    assert len(images[0].flatten(1).unique(dim=0)) == 1
+    assert len(images[1].flatten(1).unique(dim=0)) > 4
+    assert torch.equal(images[1], images[2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["data.pairs.crop='square'", "data.pairs.decode='fast'"], 'a random crop needs decode = "exact"'),
+        (["data.pairs.crop='resized'", "data.pairs.crop_scale=[0.9, 0.5]"], "the smaller one first"),
+    ],
+)
+def test_a_crop_that_cannot_be_drawn_is_refused(home, changes, message):
+    with pytest.raises(TrainingConfigError, match=message):
+        read_config(home / "small.toml", changes)
+
+
+def test_the_recipe_for_photographs_at_scale_trains_at_toy_size(home):
+    """With a constant rate and without; everything but sizes as it is shipped."""
+    toy = [
+        "model={embed_dim=8, image_size=32, image={kind='resnet', layers=[1, 1, 1, 1], width=8, heads=2}, "
+        "text={vocab_size=560, context_length=12, width=16, layers=1, heads=2}}",
+        f"data.pairs.train='{home}/s/*.tar'", "data.pairs.streams=2", "data.pairs.workers=0",
+        "data.pairs.tokenizer_pairs=20", "run.steps=4", "run.batch_size=4", "run.precision=fp32",
+        "run.validate_every=4", "optim.warmup_steps=1", "run.best_by=['pairs_top1']",
+    ]  # fmt: skip
+    for schedule in ("cosine", "constant"):
+        changes = [part for key in (*toy, f"optim.schedule={schedule}") for part in ("--set", key)]
+        folders = ["--data", str(home / "data"), "--runs-dir", str(home / "runs"), "--name", schedule]
+        assert main(["train", "cc3m-rn50", *folders, *changes]) == 0
+        assert (home / "runs" / schedule / "best.safetensors").is_file()
 
 
 @pytest.mark.long

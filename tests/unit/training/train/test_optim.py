@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,15 @@ def test_rate_warms_up_then_falls_as_a_cosine_to_its_floor():
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
     assert learning_rate(52, 100, CONFIG) == pytest.approx(0.55)
+
+
+def test_a_constant_rate_falls_along_a_line_in_its_last_part():
+    config = CONFIG.model_copy(update={"schedule": "constant", "cooldown": 0.2})
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[3:81] == [1.0] * 78
+    assert rates[90] == pytest.approx(0.55)
+    assert np.diff(rates[80:]) == pytest.approx([-0.045] * 19)
 
 
 def test_only_matrices_decay():

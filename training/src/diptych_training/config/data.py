@@ -94,6 +94,8 @@ class PairsConfig(Frozen):
     streams: PositiveInt = 8  # the default is lower if the batch is not a multiple of 8
     shuffle: int = Field(default=2048, ge=0)  # size of the shuffle buffers of all streams; 0: in order
     workers: int = Field(default=2, ge=0)  # processes that read and decode; 0: the training process
+    crop: Literal["center", "square", "resized"] = "center"  # the others are random: see `stream.crop`
+    crop_scale: tuple[Share, Share] = (0.9, 1.0)  # of a resized crop: its share of the image's area
     max_skipped: float = Field(default=0.01, ge=0, lt=1)  # allowed share of unusable entries of a stream
     exclude: tuple[str, ...] = ()  # files with the names of pairs to leave out
     image_column: str | None = None  # of tables; found by common names if left out
@@ -105,6 +107,15 @@ class PairsConfig(Frozen):
     max_image_px: PositiveInt = 50_000_000
     accept_changes: bool = False  # of the sources' files and lists, when a run is resumed
     tokenizer_pairs: PositiveInt = 100_000  # number of pairs whose texts train a new tokenizer
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> "PairsConfig":
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_scale is {low} to {high}: two shares of the area, the smaller one first")
+        if self.crop != "center" and self.decode == "fast":
+            raise ValueError(f'crop is "{self.crop}": a random crop needs decode = "exact"')
+        return self
 
     @field_validator("train", "exclude", "caption_columns", mode="before")
     @classmethod

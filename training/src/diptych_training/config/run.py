@@ -56,10 +56,16 @@ class ScaleConfig(Frozen):
 
 
 class OptimConfig(Frozen):
-    """AdamW, warm-up and cosine. A layer's rate is `lr` times `layer_decay` for each layer above it."""
+    """AdamW, warm-up and schedule. A layer's rate is `lr` times `layer_decay` for each layer above it.
+
+    With the schedule `constant`, the rate stays at `lr` until the last part of the steps, `cooldown`, in
+    which it falls along a line (Hägele et al. 2024).
+    """
 
     lr: PositiveFloat = 1e-3
     layer_decay: float = Field(default=1.0, gt=0, le=1)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    cooldown: Probability = 0.2
     min_lr_ratio: Probability = 0.01
     warmup_steps: int = Field(default=200, ge=0)  # the default is at most a tenth of the steps
     weight_decay: float = Field(default=0.1, ge=0)

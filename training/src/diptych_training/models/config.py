@@ -67,7 +67,8 @@ class ViTConfig(Frozen):
 
     `stem` are the channels of convolutions before the patches, each of which halves the image (Xiao et al.
     2021, "Early convolutions help transformers see better"): together they must make patches of
-    `patch_size`. Empty, as in the original, patches are cut from the image itself.
+    `patch_size`. Empty, as in the original, patches are cut from the image itself. In training, the share
+    `patch_dropout` of the patches of each image is left out, drawn in each step (Li et al. 2023, FLIP).
     """
 
     kind: Literal["vit"] = "vit"
@@ -76,6 +77,7 @@ class ViTConfig(Frozen):
     layers: PositiveInt
     heads: PositiveInt
     stem: tuple[PositiveInt, ...] = ()
+    patch_dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _check(self) -> "ViTConfig":

@@ -40,6 +40,7 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(torch.randn(width) * std)
         self.positional_embedding = nn.Parameter(torch.randn(side * side + 1, width) * std)
         self.ln_pre = nn.LayerNorm(width, eps=block.norm_eps)
+        self.patch_dropout = config.patch_dropout
         self.transformer = Transformer(block, config.layers)
         self.ln_post = nn.LayerNorm(width, eps=block.norm_eps)
         self.proj = nn.Parameter(torch.randn(width, embed_dim) * std)
@@ -59,10 +60,17 @@ class VisionTransformer(nn.Module):
         del self.proj
 
     def _tokens(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 1 + side^2, W), with positions."""
+        """(B, 3, S, S) -> (B, 1 + side^2, W), with positions; fewer in training with patch dropout."""
         x = self.conv1(self.stem(pixels)).flatten(2).transpose(1, 2)  # (B, side^2, W)
         n_cells = x.shape[1]
         class_token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
-        return torch.cat([class_token, x], dim=1) + positions_for(self.positional_embedding, n_cells).to(
-            x.dtype
-        )
+        x = torch.cat([class_token, x], dim=1) + positions_for(self.positional_embedding, n_cells).to(x.dtype)
+        return self._without_some(x) if self.training and self.patch_dropout else x
+
+    def _without_some(self, x: Tensor) -> Tensor:
+        """(B, 1 + cells, W) -> the class token, and of each image other random cells."""
+        n_cells = x.shape[1] - 1
+        n_kept = max(1, round(n_cells * (1 - self.patch_dropout)))
+        kept = torch.rand(x.shape[0], n_cells, device=x.device).argsort(dim=1)[:, :n_kept] + 1
+        cells = x.gather(1, kept[:, :, None].expand(-1, -1, x.shape[2]))
+        return torch.cat([x[:, :1], cells], dim=1)

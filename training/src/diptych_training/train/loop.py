@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from diptych_training.checkpoint import Checkpoint, write_atomic, write_checkpoint
@@ -33,6 +35,7 @@ from diptych_training.train.step import (
 from diptych_training.train.teachers import Teachers
 
 TIMED_STEPS, TIMED_PART = 50, 12  # time is measured over so many steps, at most over this part of them
+DEVICE_STREAM = 6  # part of the seed, distinct from those of batches and objectives
 RESUME_ADVICE = "start all of them again with --resume"
 
 Validate = Callable[[TrainedModel], dict[str, float]]
@@ -122,6 +125,8 @@ class Loop:
         """Queue the next step on the device. Its losses and gradient norm stay there."""
         state = self.state
         buffers = copy_buffers(state.model)
+        # What a step draws on the device does not depend on whether the run was broken off before it.
+        torch.manual_seed(_seed_of(self.config.seed, state.step, state.ranks.rank))
         losses = self.gradient_step.forward_backward(self.batches.make(state.step))
         norm = state.stepper.apply(state.step, losses["loss"])
         is_kept = norm.isfinite()
@@ -199,6 +204,12 @@ class Loop:
     def _write(self, path: Path, checkpoint: Checkpoint) -> None:
         if self.state.ranks.is_first:
             write_checkpoint(path, checkpoint)
+
+
+def _seed_of(seed: int, step: int, rank: int) -> int:
+    return (
+        int(np.random.SeedSequence((seed, DEVICE_STREAM, step, rank)).generate_state(1, np.uint64)[0]) % 2**63
+    )
 
 
 def _learned_scalars(model: CLIP) -> dict[str, float]:

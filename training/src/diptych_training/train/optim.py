@@ -1,4 +1,4 @@
-"""AdamW with weight decay on matrices only, its schedule, and steps that survive non-finite gradients."""
+"""AdamW with weight decay on matrices only, its schedules, and steps that survive non-finite gradients."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -75,13 +75,16 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
 
 def learning_rate(step: int, n_steps: int, config: OptimConfig) -> float:
     """Rate of step 0, 1, ... n_steps - 1: linear warm-up, then a cosine down to `min_lr_ratio` of the
-    peak.
+    peak; or the peak, and a line down to there in the last `cooldown` of the steps.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, n_steps - config.warmup_steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return config.lr * (config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine)
+    if config.schedule == "constant":
+        height = min(1.0, (n_steps - step) / max(1, round(config.cooldown * n_steps)))
+    else:
+        progress = (step - config.warmup_steps) / max(1, n_steps - config.warmup_steps)
+        height = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return config.lr * (config.min_lr_ratio + (1 - config.min_lr_ratio) * max(0.0, height))
 
 
 class Stepper:

@@ -49,13 +49,18 @@ def known_classes(model: ModelConfig, config: TrainConfig) -> dict[str, str]:
 def recipe_notes(config: TrainConfig) -> str:
     """Sentences on batches and steps, image sizes, loss, learning rate and weight average."""
     run, optim = config.run, config.optim
+    falls = (
+        "along a cosine"
+        if optim.schedule == "cosine"
+        else f"in the last {optim.cooldown:.0%} of them, along a line"
+    )
     notes = [
         f"Its recipe has {run.steps:,} steps of {run.batch_size:,} images with their texts, "
         f"{run.steps * run.batch_size:,} in all.",
         _image_sizes(config),
         _smoothing(config),
         f"The learning rate rises to {optim.lr:g} in {optim.warmup_steps:,} steps and falls to "
-        f"{optim.min_lr_ratio:g} of that along a cosine (AdamW).",
+        f"{optim.min_lr_ratio:g} of that {falls} (AdamW).",
         _weight_average(run.ema_decay),
     ]
     return " ".join(sentence for sentence in notes if sentence)

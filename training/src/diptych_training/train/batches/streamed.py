@@ -17,6 +17,7 @@ from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.sources.changes import changed_files, fingerprints
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.sources.table import Columns
+from diptych_training.data.pairs.stream.crop import Crop
 from diptych_training.data.pairs.stream.loader import LoaderSpec, Part, PartLoader, StreamPositions
 from diptych_training.data.pairs.stream.order import Order
 from diptych_training.data.pairs.stream.prepare import StreamPosition, position_from_numbers
@@ -206,6 +207,7 @@ def _spec(
         mode=pairs.decode,
         max_skipped=pairs.max_skipped,
         excluded=excluded,
+        crop=None if pairs.crop == "center" else Crop(pairs.crop, pairs.crop_scale),
     )
 
 

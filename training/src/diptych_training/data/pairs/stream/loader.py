@@ -16,6 +16,7 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.text.tokenizer import Ids
 from diptych_training.config import CaptionConfig
 from diptych_training.data.pairs.pair import Shard
+from diptych_training.data.pairs.stream.crop import Crop
 from diptych_training.data.pairs.stream.order import Order, Stream
 from diptych_training.data.pairs.stream.prepare import Preparer, SampleStream, StreamPosition, TextSampler
 from diptych_training.data.pairs.stream.worker import Worker, WorkerDied
@@ -50,6 +51,7 @@ class LoaderSpec:
     mode: DecodeMode
     max_skipped: float
     excluded: frozenset[str]
+    crop: Crop | None = None
 
     def samples(self, number: int, start: StreamPosition) -> SampleStream:
         """Samples of one stream from `start` on."""
@@ -64,6 +66,7 @@ class LoaderSpec:
                 texts=TextSampler(self.captions),
                 limits=self.limits,
                 mode=self.mode,
+                crop=self.crop,
             ),
             max_skipped=self.max_skipped,
             excluded=self.excluded,

@@ -16,6 +16,7 @@ from diptych_training.data.captions import KEYWORD_SEPARATOR, caption_key
 from diptych_training.data.label_key import label_key
 from diptych_training.data.pairs.image_files import run_isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Texts, Unusable
+from diptych_training.data.pairs.stream.crop import Crop, load_crop
 from diptych_training.data.pairs.stream.order import Cursor, Stream
 from diptych_training.errors import DataError
 
@@ -100,6 +101,7 @@ class Preparer:
         texts: TextSampler,
         limits: ImageLimits,
         mode: DecodeMode,
+        crop: Crop | None = None,
     ) -> None:
         self._image_spec = image_spec
         self._text_spec = text_spec
@@ -108,6 +110,7 @@ class Preparer:
         self._texts = texts
         self._limits = limits
         self._mode: DecodeMode = mode
+        self._crop = crop
 
     def __call__(self, pair: Pair, rng: np.random.Generator) -> Sample:
         """Raises InputError for an image that cannot be decoded within the limits, or an invalid text."""
@@ -116,9 +119,15 @@ class Preparer:
         if np.array_equal(ids, self._empty_ids):
             raise InvalidValue(f"its text {text[:MAX_TEXT_IN_MESSAGE]!r} is empty after cleaning")
         named = clean(text if pair.texts.label is None else pair.texts.label, self._text_spec.clean)
-        pixels = run_isolated(load_pixels, pair.image, self._image_spec, self._limits, self._mode)
+        pixels = self._pixels(pair.image, rng)
         caption = caption_key(text, self._tokenizer, self._text_spec)
         return Sample(pixels, ids, caption, label_key(named))
+
+    def _pixels(self, image: bytes, rng: np.random.Generator) -> Pixels:
+        if self._crop is None:
+            return run_isolated(load_pixels, image, self._image_spec, self._limits, self._mode)
+        seed = int(rng.integers(2**63))
+        return run_isolated(load_crop, image, self._image_spec, self._limits, self._crop, seed)
 
 
 class SampleStream:
