@@ -205,6 +205,22 @@ def test_during_an_outage_requests_fail_at_once(place: ObjectsOfImages) -> None:
     run(story, place)
 
 
+def test_probe_that_failed_once_hinders_no_request(
+    place: ObjectsOfImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "PAUSE_S", 60.0)
+
+    async def story(images: ImageObjects) -> None:
+        await images.put({ONE: b"one"})
+        place.store.fault = "500"
+        with pytest.raises(StoreUnavailable):
+            await images.require_writable()
+        place.store.fault = None
+        assert await images.get(ONE) == b"one"
+
+    run(story, place)
+
+
 def test_full_store_is_said(place: ObjectsOfImages) -> None:
     async def story(images: ImageObjects) -> None:
         place.store.fault, place.store.methods = "507", frozenset({"PUT"})

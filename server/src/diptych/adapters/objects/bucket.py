@@ -21,7 +21,7 @@ TIMEOUT_S = 20.0  # of one request with its body
 CONNECT_S = 3.0
 RETRY_S = 5.0  # no attempt begins later than that after the first one
 N_RETRIES = 4
-PROBE_S = 3.0  # of the one request that asks whether the store answers
+PROBE_S = 2.0  # of the one request that asks whether the store answers
 PAUSE_S = 1.0  # of an outage: so long all requests fail at once, before one tries again
 KNOWN_S = 1.0  # an answer counts as long as that
 
@@ -100,7 +100,7 @@ class Bucket:
         """
         if waits and time.monotonic() - self._answered_at < KNOWN_S:
             return
-        found = self._call(lambda: _read(self._store if waits else self._probe, DATABASE_ID))
+        found = self._call(lambda: _read(self._store if waits else self._probe, DATABASE_ID), pauses=waits)
         if _id_of(found) != self._known_id:
             raise StoreUnavailable(
                 f"the object store that DIPTYCH_ORIGINALS names lacks its {DATABASE_ID}, or has that of "
@@ -130,13 +130,14 @@ class Bucket:
         self._call(work)
         self._known_id = id
 
-    def _call(self, request: Callable[[], Found]) -> Found:
+    def _call(self, request: Callable[[], Found], *, pauses: bool = True) -> Found:
+        """Send a request. With `pauses`, others fail at once for a while after it has failed."""
         self._outage.require_over()
         try:
             found = request()
         except (BaseError, OSError, ValueError) as error:
             if is_outage(error):
-                self._outage.begin(reason_of(error))
+                self._outage.begin(reason_of(error), PAUSE_S if pauses else 0)
             raise translated(error) from None  # its text names objects, and may name keys
         self._outage.end()
         return found
@@ -158,10 +159,10 @@ class _Outage:
         if time.monotonic() < self._until:
             raise StoreUnavailable(self._reason)
 
-    def begin(self, reason: str) -> None:
+    def begin(self, reason: str, pause_s: float) -> None:
         with self._lock:
             now = time.monotonic()
-            self._until, self._reason = now + PAUSE_S, reason
+            self._until, self._reason = now + pause_s, reason
             if self._since is None:
                 self._since = now
                 log.warning("%s", reason)
