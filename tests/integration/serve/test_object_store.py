@@ -65,7 +65,8 @@ def test_what_one_server_keeps_the_other_one_reads_and_the_next_sweep_removes(
     object_store.age(bucket_of(common), *everything)
     with common.replica("third") as third:  # an empty data folder
         assert original(third, "a").content == noise(1)
-        assert len(images_of(object_store, common)) == 1
+        wait_until(lambda: len(images_of(object_store, common)) == 1)
+        assert original(third, "a").content == noise(1)
         assert not list((common.folder / "third").glob("images/*/*"))
 
 

@@ -103,10 +103,10 @@ class CollectionRegistry:
         if not self._read_only:
             await self._indexes.remove_unused(await self._used_indexes())
             self._complete_all()
-            if leads := await self._records.peers.leads():
+            if self._records.peers.is_alone:
                 await self._begin_to_lead()
-            if not self._records.peers.is_alone:
-                self._background.start(self._lead(is_leading=leads), "work of one server for all")
+            else:
+                self._background.start(self._lead(), "work of one server for all")
         self._background.start(self._upkeep.run(lambda: self), "training indexes")
 
     async def follow(self, stored: Sequence[CollectionInfo], *, anew: bool) -> None:
@@ -213,14 +213,19 @@ class CollectionRegistry:
         collection.report_metrics()
         self._serving.remove(collection.number)
 
-    async def _lead(self, *, is_leading: bool) -> None:
-        """Do the work of one server for all as soon as this one leads, and again what others have left."""
+    async def _lead(self) -> None:
+        """Do the work of one server for all as soon as this one leads, and again what others have left.
+
+        The start does not wait for it: to list all objects of a store takes minutes for a million.
+        """
+        is_leading = False
         while not is_leading:
-            await asyncio.sleep(LOOK_S)
             with suppress(StoreError):
-                is_leading = await self._records.peers.leads()
-                if is_leading:
+                if await self._records.peers.leads():
                     await self._begin_to_lead()
+                    is_leading = True
+            if not is_leading:
+                await asyncio.sleep(LOOK_S)
         while True:
             await asyncio.sleep(TIDY_S)
             with suppress(StoreError):
