@@ -91,6 +91,15 @@ def test_server_that_lacks_the_version_is_named_and_waited_for(
         assert other.rollout(rollout)["reason"] == ""
 
 
+def test_rollout_fails_where_the_server_that_runs_it_lacks_the_version(whole: Common, poor: Common) -> None:
+    with started(poor, "oldest") as oldest, started(whole, "other") as other:
+        rollout = begun(other)
+        wait_for(other, rollout, "failed")
+        assert other.rollout(rollout)["reason"].startswith("diptych ")
+        assert "tiny/2 is not in the model repository" in other.rollout(rollout)["reason"]
+        assert {one.active_version() for one in (oldest, other)} == {1}
+
+
 def test_rollout_is_cancelled_on_any_server_and_begins_anew_on_any(
     whole: Common, poor: Common, oldest: Replica
 ) -> None:
