@@ -35,10 +35,13 @@ class KnownRollouts:
         """Know what other servers have stored. Where this server `leads`, it runs what has not ended."""
         for rollout in reversed(await self._store.rollouts(MAX_REFRESHED)):
             is_here = self.run is not None and self.run.rollout.id == rollout.id
-            if rollout.has_ended or not (leads or is_here):
+            known = self._rollouts.get(rollout.id)
+            if rollout.has_ended:
                 self.note(rollout)
-            elif not is_here:
-                self.note(replace(rollout, state="waiting"))
+            elif not is_here and (
+                known is None or not known.has_ended
+            ):  # else it has ended since it was read
+                self.note(replace(rollout, state="waiting") if leads else rollout)
 
     @property
     def under_way(self) -> RolloutRun | RolloutJoin | None:

@@ -228,8 +228,11 @@ class Rollouts:
             await asyncio.sleep(LOOK_S)
 
     async def _take_part(self) -> None:
-        leads, served = await self._peers.leads(), await self._parts.store.served()
+        leads, active = await self._peers.leads(), self._active
         await self._known.refresh(leads=leads)
+        served = await self._parts.store.served()
+        if self._active is not active:
+            return  # what was read may be older than the switch
         if served is not None and served.active == self._active.target:
             self._kept.target, self._worker.wanted = served.previous, served.wanted
             self._note_stays()

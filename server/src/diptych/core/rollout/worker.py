@@ -115,7 +115,9 @@ class RolloutWorker:
         return self._parts.serving.current.version.target
 
     def _joined(self, served: Target | None, *, leads: bool) -> tuple[Target, Rollout | None] | None:
-        if served is not None and served != self._active:
+        run = self._known.run
+        switches = run is not None and run.rollout.target == served  # and is about to serve it
+        if served is not None and served != self._active and not switches:
             return served, None
         for rollout in () if leads else self._known.open_ones():
             is_joined = self._known.join is not None and self._known.join.fits(rollout.target, rollout)
@@ -140,8 +142,9 @@ class RolloutWorker:
         )
         try:
             await join.run()
-        except DiptychError as error:
-            log.warning("this server does not take part in the rollout to %s: %s", target.exact, error)
+        except Exception as error:
+            known = isinstance(error, DiptychError)
+            log.warning("this server cannot move to %s yet: %s", target.exact, error, exc_info=not known)
             await asyncio.sleep(AGAIN_S)
         finally:
             self._known.join = None
