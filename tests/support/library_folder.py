@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,19 +21,35 @@ class Folder:
 
     def write(self, path: str, payload: bytes, age_s: float = 60) -> None:
         """Write a file that was modified a while ago."""
-        file = self.root / path
+        self.write_old(self.root / path, payload, age_s)
+
+    @staticmethod
+    def write_old(file: Path, payload: bytes, age_s: float = 60) -> None:
+        """As `write`, anywhere."""
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(payload)
         os.utime(file, (time.time() - age_s,) * 2)
 
-    def scanned(self) -> dict[str, Any]:
+    def scanned(self, **params: Any) -> dict[str, Any]:
         """Have the library scanned; return it once that has ended."""
-        asked = self.client.post("/libraries/photos/scan")
+        asked = self.client.post("/libraries/photos/scan", params=params)
         assert (asked.status_code, asked.json()["state"]) == (202, "scanning")
         deadline = time.monotonic() + WITHIN_S
         while (found := self.library())["state"] == "scanning":
             assert time.monotonic() < deadline, found
             time.sleep(0.01)
+        return found
+
+    def waiting(self, reason: str) -> dict[str, Any]:
+        """The library once it waits, for a reason that has this text."""
+        return self.until(lambda library: reason in library["reason"])
+
+    def until(self, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The library once something is so, without a scan that is asked for."""
+        deadline = time.monotonic() + WITHIN_S
+        while not is_so(found := self.library()):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
         return found
 
     def library(self) -> dict[str, Any]:

@@ -190,7 +190,7 @@ class AddCall {
     const outcomes: AddOutcome[] = [];
     for (const { index, sha256, id, metadata } of named) {
       const record = records.get(id);
-      if (record === undefined || record.sha256 !== sha256) continue;
+      if (record === undefined || record.sha256 !== sha256 || record.referenced) continue;  // a library's is kept anew
       if (this.options.replace && metadata !== undefined && !sameJson(metadata, record.metadata)) continue;
       const differs = metadata !== undefined && lacks(record.metadata, metadata);
       outcomes.push({ index, id, status: "unchanged", error: null, metadata_differs: differs });

@@ -492,9 +492,13 @@ export class Client {
     return this.list("libraries", options);
   }
 
-  /** Look for changes in a library now. Its state is "scanning" until the end. */
-  scanLibrary(name: string, options: CallOptions = {}): Promise<api.Library> {
-    return this.call("POST", ["libraries", name, "scan"], options);
+  /**
+   * Look for changes in a library now. Its state is "scanning" until the end. With `restoreDeleted`, pictures that were
+   * deleted are added again, if their files are there.
+   */
+  scanLibrary(name: string, options: CallOptions & { restoreDeleted?: boolean } = {}): Promise<api.Library> {
+    const query = { restore_deleted: checkedOptions(options).restoreDeleted };
+    return this.call("POST", ["libraries", name, "scan"], options, { query });
   }
 
   /** List all jobs of the server, newest first. */

@@ -11,6 +11,7 @@ from diptych.adapters.backup.create import back_up
 from diptych.adapters.backup.data_folder import check
 from diptych.adapters.backup.restore import restore
 from diptych.cli.output.progress import ProgressBars
+from diptych.core.libraries import service
 from support.app import running_app
 from support.image_requests import add_images
 from support.library_folder import COLLECTION, WITHIN_S, Folder
@@ -80,6 +81,23 @@ def test_changed_file_is_embedded_again_under_its_id(folder: Folder) -> None:
     assert best["cosine"] > 0.9
 
 
+def test_image_has_the_name_of_a_copy_once_its_file_has_other_content(folder: Folder) -> None:
+    for name in ("a.png", "b.png"):
+        folder.write(name, picture("red"))
+    folder.scanned()
+    ((name, red),) = folder.images().items()
+    other = "a.png" if name == "b.png" else "b.png"
+    folder.write(name, picture("blue"), age_s=30)
+    folder.scanned()
+    images = folder.images()
+    assert images.keys() == {name, other}
+    assert images[other]["id"] == red["id"]
+    for path, to in ((name, "swap"), (other, name), ("swap", other)):
+        (folder.root / path).rename(folder.root / to)
+    folder.scanned()
+    assert folder.images()[name]["id"] == red["id"]
+
+
 def test_missing_file_is_marked_and_not_found_until_it_is_back(folder: Folder) -> None:
     folder.write("red.png", picture("red"))
     folder.write("blue.png", picture("blue"))
@@ -120,19 +138,21 @@ def test_deleted_picture_that_was_sent_does_not_come_back_from_the_folder(folder
     assert folder.hits() == set()
 
 
-def test_folder_that_is_away_changes_nothing_and_originals_wait_for_it(folder: Folder) -> None:
+def test_folder_that_is_away_changes_nothing_and_originals_wait_for_it(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LOOK_EVERY_S", 0.05)
     folder.write("red.png", picture("red"))
     folder.scanned()
     image = folder.images()["red.png"]
     assert folder.client.get(image["links"]["thumbnail"]).status_code == 200
     folder.root.rename(folder.root.parent / "unmounted")
-    for makes_an_empty_one in (False, True):
-        if makes_an_empty_one:  # as the place where a disk is mounted
-            folder.root.mkdir()
-        found = folder.scanned()
+    for reason in ("out of reach", "none of its 1 files is there"):
+        found = folder.waiting(reason)
         assert (found["state"], found["n_missing"]) == ("waiting", 0)
         assert folder.hits() == {image["id"]}
-    assert "none of its 1 files is there" in found["reason"]
+        if not folder.root.exists():  # an empty one is the place where a disk is mounted
+            folder.root.mkdir()
     assert folder.client.get(image["links"]["thumbnail"]).status_code == 200
     folder.root.rmdir()
     answer = folder.client.get(image["links"]["original"])
@@ -141,6 +161,54 @@ def test_folder_that_is_away_changes_nothing_and_originals_wait_for_it(folder: F
     (folder.root.parent / "unmounted").rename(folder.root)
     assert folder.scanned()["state"] == "idle"
     assert folder.client.get(image["links"]["original"]).content == picture("red")
+
+
+def test_folder_that_is_empty_for_good_is_taken_for_it_once_somebody_says_so(folder: Folder) -> None:
+    folder.write("red.png", picture("red"))
+    folder.scanned()
+    (folder.root / "red.png").rename(folder.root.parent / "red.png")
+    found = folder.scanned()
+    assert (found["state"], found["n_missing"], folder.hits()) == ("idle", 1, set())
+    (folder.root.parent / "red.png").rename(folder.root / "red.png")
+    assert folder.scanned()["n_missing"] == 0
+    assert len(folder.hits()) == 1
+
+
+def test_files_swapped_with_equal_size_and_time_are_noticed_once_one_is_opened(folder: Folder) -> None:
+    payloads = [picture(colour) for colour in ("red", "blue")]
+    n_bytes = max(map(len, payloads))
+    red, blue = (one.ljust(n_bytes, b"\0") for one in payloads)
+    for name, payload in (("a.png", red), ("b.png", blue)):
+        folder.write(name, payload)
+        os.utime(folder.root / name, (1e9, 1e9))
+    folder.scanned()
+    links = {name: one["links"]["original"] for name, one in folder.images().items()}
+    for name, to in (("a.png", "swap"), ("b.png", "a.png"), ("swap", "b.png")):
+        (folder.root / name).rename(folder.root / to)
+    folder.scanned()
+    for link in links.values():
+        answer = folder.client.get(link)
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:diptych:error:not-found")
+        assert "has changed, since it was last looked at: it is looked at again" in answer.text
+    folder.scanned()
+    assert [folder.client.get(link).content for link in links.values()] == [red, blue]
+    assert [one["links"]["original"] for one in folder.images().values()] == [links["a.png"], links["b.png"]]
+    assert sorted(folder.images()) == ["a.png", "b.png"]
+
+
+def test_pictures_that_were_deleted_are_restored_on_request(folder: Folder) -> None:
+    for colour in ("red", "blue"):
+        folder.write(f"{colour}.png", picture(colour))
+    folder.scanned()
+    assert folder.client.delete(folder.images()["red.png"]["links"]["self"]).status_code == 204
+    assert folder.scanned()["n_files"] == 2
+    assert list(folder.images()) == ["blue.png"]
+    assert folder.scanned(restore_deleted=True)["state"] == "idle"
+    image = folder.images()["red.png"]
+    assert image["id"] in folder.hits() and image["referenced"]
+    (folder.root / "red.png").rename(folder.root / "moved.png")
+    folder.scanned()
+    assert sorted(folder.images()) == ["blue.png", "moved.png"]
 
 
 def test_another_folder_in_the_place_of_a_library_changes_nothing_until_somebody_says_so(
@@ -158,10 +226,7 @@ def test_another_folder_in_the_place_of_a_library_changes_nothing_until_somebody
     with running_app(tmp_path, libraries=(f"photos={other}",)) as client:
         folder = Folder(other, client)
         folder.write("blue.png", picture("blue"))
-        deadline = time.monotonic() + WITHIN_S
-        while "12 of its 12 files are gone" not in (found := folder.library())["reason"]:
-            assert time.monotonic() < deadline, found
-            time.sleep(0.02)
+        found = folder.waiting("12 of its 12 files are gone")
         assert (found["state"], found["n_missing"], folder.hits()) == ("waiting", 0, hits)
         found = folder.scanned()
         assert (found["state"], found["n_missing"]) == ("idle", 12)
@@ -285,11 +350,7 @@ def test_library_of_the_name_of_another_collection_waits(root: Path, tmp_path: P
         folder = Folder(root, client)
         folder.write("red.png", picture("red"))
         client.post("/libraries/default/scan")
-        deadline = time.monotonic() + WITHIN_S
-        while not (found := folder.library())["reason"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert found["reason"].startswith("collection 'default' is of no library: give the library another")
+        folder.waiting("collection 'default' is of no library: give the library another")
         assert client.get("/collections/default").json()["n_images"] == 0
 
 

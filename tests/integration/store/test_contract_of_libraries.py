@@ -81,6 +81,8 @@ def test_deletion_by_a_person_is_remembered_and_that_of_the_scan_is_not(run: Run
         sha256s = {sha("a"), sha("b"), sha("sent")}
         assert await ports.libraries.deleted(c, sha256s) == sha256s - {sha("b")}
         assert await ports.libraries.deleted(other, sha256s) == set()
+        await ports.libraries.restore(c, {sha("a")})
+        assert await ports.libraries.deleted(c, sha256s) == {sha("sent")}
         assert await paths(ports, c) == [b"a"]
 
     run(story)

@@ -43,14 +43,7 @@ def run(root: Path, tmp_path: Path) -> Callable[[Story], None]:
     def run_story(story: Story) -> None:
         async def whole(opened: Opened) -> None:
             await opened.collections.create("photos", "reference")
-            parts = opened.libraries
-            scanner = Scanner(
-                "photos",
-                folder=folder,
-                rows=parts.rows,
-                previews=parts.previews,
-                collections=opened.collections,
-            )
+            scanner = scanner_of(opened, folder)
             await scanner.run()
             await story(opened, scanner)
 
@@ -58,6 +51,13 @@ def run(root: Path, tmp_path: Path) -> Callable[[Story], None]:
 
     (tmp_path / "data").mkdir()
     return run_story
+
+
+def scanner_of(opened: Opened, folder: FolderOfLibrary) -> Scanner:
+    parts = opened.libraries
+    return Scanner(
+        "photos", folder=folder, rows=parts.rows, previews=parts.previews, collections=opened.collections
+    )
 
 
 async def found(opened: Opened) -> list[str]:
@@ -112,6 +112,38 @@ def test_rollout_waits_for_a_folder_that_is_away(
         assert len(await found(opened)) == 3
 
     run(story)
+
+
+def test_rollout_that_waits_for_a_folder_goes_on_after_a_restart(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reembed, "AWAY_S", 0.01)
+    for seed in range(2):
+        write_tiny_bundle(tmp_path / "model_repo", seed=seed)
+    (tmp_path / "data").mkdir()
+    folder = FolderOfLibrary("photos", root, MAX_BYTES)
+
+    def opening() -> Opened:
+        return Opened(tmp_path / "model_repo", tmp_path / "data", 1, libraries={"photos": folder})
+
+    async def whole() -> None:
+        async with opening() as opened:
+            await opened.collections.create("photos", "reference")
+            await scanner_of(opened, folder).run()
+            root.rename(root.parent / "unmounted")
+            rollout = await opened.rollouts.activate(TINY, 2)
+            await until(lambda: "images wait to be embedded" in caplog.text)
+        caplog.clear()
+        async with opening() as opened:
+            await until(lambda: "images wait to be embedded" in caplog.text)
+            assert not (await opened.rollouts.get(rollout.id)).has_ended
+            assert len(await found(opened)) == 3  # by the former version
+            (root.parent / "unmounted").rename(root)
+            await opened.end_of(rollout)
+            assert opened.pair("photos").model.version == 2
+            assert len(await found(opened)) == 3
+
+    asyncio.run(whole())
 
 
 def test_rollout_does_not_wait_for_missing_files(

@@ -1,5 +1,6 @@
 """`add`: every image has an outcome, whatever happens to the others."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -163,3 +164,15 @@ def batch_sizes(batches: ImageBatches) -> list[list[int]]:
         if not batch:
             return sizes
         sizes.append([len(loaded.bytes_or_raise()) for loaded in batch])
+
+
+@pytest.mark.parametrize("referenced", [False, True])
+def test_known_picture_of_a_library_is_sent_so_that_its_file_is_kept(
+    client: Client, api: FakeApi, *, referenced: bool
+) -> None:
+    digest = hashlib.sha256(b"a").hexdigest()
+    record = {"id": "a", "collection": "pets", "sha256": digest, "n_bytes": 1, "media_type": "image/png"}
+    record |= {"width": 1, "height": 1, "metadata": {}, "created_at": "", "referenced": referenced}
+    api.on("POST /collections/pets/lookups", httpx.Response(200, json={"images": [record]}))
+    client.add([b"a"], ids=["a"], collection="pets", skip_known=True)
+    assert [n_images(one) for one in api.requests[1:]] == ([1] if referenced else [])

@@ -1,7 +1,8 @@
 """Connect the core to its adapters: the only place that does, for servers and for tests alike."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.collections.commit import RowCommitter
@@ -38,7 +39,7 @@ from diptych.core.labels.ports import LabelRows
 from diptych.core.labels.review import Review
 from diptych.core.labels.service import LabelSets
 from diptych.core.libraries.images import LibraryImages
-from diptych.core.libraries.ports import LibraryFolder, LibraryRows, Previews
+from diptych.core.libraries.ports import LibraryFolder, LibraryRows, Path, Previews
 from diptych.core.libraries.scan import Scanner
 from diptych.core.libraries.service import Libraries
 from diptych.core.ports import Metrics
@@ -56,11 +57,14 @@ from diptych.core.types import ExifLevel
 
 @dataclass(frozen=True)
 class LibraryAdapters:
-    """The adapters that libraries need. `folders` are those that the operator names, by name."""
+    """The adapters that libraries need. `folders` are those that the operator names, by name, and `doubtful`
+    files of them that scans have to read again.
+    """
 
     rows: LibraryRows
     folders: Mapping[str, LibraryFolder]
     previews: Previews
+    doubtful: Mapping[str, set[Path]] = field(default_factory=lambda: defaultdict(set))
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,14 @@ def _libraries(parts: LibraryAdapters | None, collections: Collections, *, read_
     if parts is None:
         return Libraries(collections, {})
     scanners = {
-        name: Scanner(name, folder=folder, rows=parts.rows, previews=parts.previews, collections=collections)
+        name: Scanner(
+            name,
+            folder=folder,
+            rows=parts.rows,
+            previews=parts.previews,
+            collections=collections,
+            doubtful=parts.doubtful[name],
+        )
         for name, folder in parts.folders.items()
     }
     return Libraries(collections, scanners, read_only=read_only)
@@ -190,7 +201,13 @@ def _images(adapters: Adapters) -> ImageStore:
     parts = adapters.libraries
     if parts is None:
         return adapters.images
-    return LibraryImages(adapters.images, rows=parts.rows, folders=parts.folders, previews=parts.previews)
+    return LibraryImages(
+        adapters.images,
+        rows=parts.rows,
+        folders=parts.folders,
+        previews=parts.previews,
+        doubtful=parts.doubtful,
+    )
 
 
 def _collections(

@@ -261,6 +261,24 @@ def test_folder_of_a_failing_disk_is_named_and_the_rest_is_listed(
     assert reason(root, b"bad/b.jpg") == os.strerror(code)
 
 
+def test_files_whose_handles_are_stale_are_named_and_the_others_are_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.jpg", "bad.jpg"):
+        (root / name).write_bytes(b"1")
+    os_read: Callable[[int, int], bytes] = os.read
+
+    def read_unless_bad(descriptor: int, n_bytes: int) -> bytes:
+        if os.path.samestat(os.fstat(descriptor), (root / "bad.jpg").stat()):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return os_read(descriptor, n_bytes)
+
+    with monkeypatch.context() as patched:  # as a file that another machine has replaced
+        patched.setattr(os, "read", read_unless_bad)
+        assert reason(root, b"bad.jpg") == os.strerror(errno.ESTALE)
+        assert isinstance(read(root, b"a.jpg"), Content)
+
+
 def test_a_very_deep_tree_is_cut_and_named(root: Path) -> None:
     here = os.open(root, os.O_RDONLY)
     for _ in range(MAX_DEPTH + 200):  # longer than any path that the system takes

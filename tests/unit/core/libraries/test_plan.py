@@ -64,7 +64,13 @@ def test_what_was_no_picture_is_read_again_only_when_asked_for() -> None:
     ]
     there = Listing({b"1": stamp(), b"2": stamp()})
     assert plan_scan(known(*broken), there, NOW).is_empty
-    assert sorted(plan_scan(known(*broken), there, NOW, retries=True).changed) == [b"1", b"2"]
+    assert sorted(plan_scan(known(*broken), there, NOW, asked=True).changed) == [b"1", b"2"]
+
+
+def test_file_of_doubtful_content_is_read_again() -> None:
+    files = known(file(b"1"), file(b"2"))
+    plan = plan_scan(files, Listing({b"1": stamp(), b"2": stamp()}), NOW, again={b"1"})
+    assert (plan.changed, plan.gone, plan.new) == ([b"1"], [], [])
 
 
 @pytest.mark.parametrize(
@@ -77,8 +83,13 @@ def test_what_was_no_picture_is_read_again_only_when_asked_for() -> None:
     ids=["nothing", "another disk with the same names", "another disk with one of three files"],
 )
 def test_disk_that_is_away_changes_nothing(there: dict[Path, Stamp]) -> None:
-    with pytest.raises(LibraryAway, match="none of its 3 files is there"):
-        plan_scan(known(file(b"1"), file(b"2"), file(b"3")), Listing(there), NOW)
+    files = known(file(b"1"), file(b"2"), file(b"3"))
+    with pytest.raises(LibraryAway, match=r"none of its 3 files is there.*diptych libraries scan photos"):
+        check(files, there)
+    plan = plan_scan(files, Listing(there), NOW)
+    assert (plan.changed, plan.gone) == ([], [])
+    said = plan_scan(files, Listing(there), NOW, asked=True)
+    assert {*said.gone} == files.keys() - there.keys()
 
 
 def test_first_scan_may_find_nothing() -> None:
@@ -98,7 +109,11 @@ def test_disk_within_the_folder_may_be_away_alone() -> None:
     there = Listing({b"1": stamp(), b"usb/1": stamp(9, device="c"), b"usb/new": stamp(device="c")})
     plan = plan_scan(files, there, NOW)
     assert (plan.gone, plan.changed, plan.new) == ([b"gone"], [], [b"usb/new"])
-    assert plan.problems == {b"usb/1": ANOTHER_DISK}
+    away = "the disk that was here is away: what it had (files: 2) is left as it is until it is back"
+    assert plan.problems.keys() == {b"usb/1", b"usb"} and plan.problems[b"usb/1"] == ANOTHER_DISK
+    assert plan.problems[b"usb"].startswith(away)
+    plan = plan_scan(files, there, NOW, asked=True)
+    assert (sorted(plan.gone), plan.changed, plan.problems) == ([b"gone", b"usb/2"], [b"usb/1"], {})
 
 
 def check(known: dict[Path, LibraryFile], there: dict[Path, Stamp]) -> None:

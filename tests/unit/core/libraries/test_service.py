@@ -23,12 +23,14 @@ class FakeScanner:
         self.problems: dict[str, str] = {}
         self.listing_s = 0.0
         self.runs: list[bool] = []  # whether each was asked for
+        self.restores: list[bool] = []
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def run(self, *, asked: bool = False) -> Plan:
+    async def run(self, *, asked: bool = False, restores: bool = False) -> Plan:
         self.runs.append(asked)
+        self.restores.append(restores)
         await self.gate.wait()
         if self.error is not None:
             raise self.error
@@ -113,4 +115,17 @@ async def test_collections_of_libraries_are_not_free() -> None:
     libraries.require_free("other")
     with pytest.raises(Conflict, match="start the server without --library photos=FOLDER"):
         libraries.require_free("photos")
+    await libraries.close()
+
+
+async def test_what_was_deleted_is_restored_by_the_scan_that_was_asked_to_and_by_no_other() -> None:
+    scanner = FakeScanner()
+    libraries = await started(scanner)
+    await until_runs(scanner, 1)
+    libraries.scan("photos", restores=True)
+    await until_runs(scanner, 2)
+    await until_idle(libraries)
+    libraries.scan("photos")
+    await until_runs(scanner, 3)
+    assert scanner.restores == [False, True, False]
     await libraries.close()

@@ -117,7 +117,9 @@ class _AddCall:
         return sorted(outcomes, key=lambda outcome: outcome.index)
 
     def _unchanged(self, batch: Sequence[LoadedImage]) -> Steps[list[AddOutcome]]:
-        """Return the outcomes of images that the server already has and would not change."""
+        """Return the outcomes of images that the server already has and would not change: a file that stays
+        in a library would be kept from now on.
+        """
         sha256s = {loaded.index: sha256(loaded.bytes_or_raise()).hexdigest() for loaded in batch}
         ids = {index: self._ids[index] or digits[:CONTENT_ID_DIGITS] for index, digits in sha256s.items()}
         records = yield from find_images(self._collection, sorted(set(ids.values())))
@@ -128,6 +130,7 @@ class _AddCall:
             for index, id in ids.items()
             if id in records
             and records[id].sha256 == sha256s[index]
+            and not records[id].referenced
             and not (self._replace and self._metadata[index] not in (None, records[id].metadata))
         ]
 

@@ -16,15 +16,18 @@ def libraries() -> Steps[list[Library]]:
     return result_of(Request("GET", "/libraries"), list[Library], "libraries")
 
 
-def scan_library(name: str) -> Steps[Library]:
+def scan_library(name: str, *, restore_deleted: bool = False) -> Steps[Library]:
     """Look for changes in a library now. Its state is "scanning" until the end. Raises NotFound.
 
-    Files that were no pictures are read again. Changes are noticed without this call, after some seconds.
+    Files that were no pictures are read again, and what is gone counts as gone, also if its disk may only be
+    away. With `restore_deleted`, pictures that were deleted are added again, if their files are there.
+    Changes are noticed without this call, after some seconds.
 
     >>> client.scan_library("album").state
     'scanning'
     """
-    return result_of(Request("POST", path_of("libraries", name, "scan")), Library)
+    params = {"restore_deleted": "true"} if restore_deleted else {}
+    return result_of(Request("POST", path_of("libraries", name, "scan"), params), Library)
 
 
 class LibraryCalls:

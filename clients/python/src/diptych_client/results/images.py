@@ -27,7 +27,8 @@ class AddOutcome:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image of a collection. `created_at` is ISO 8601 in UTC. `kept`: the collection has its file.
+    """One image of a collection. `created_at` is ISO 8601 in UTC. `kept`: the collection has its file, which
+    is `referenced` if it stays in a library.
 
     For a ready-made vector, `n_bytes` and `sha256` are those of its numbers, and `width` and `height` are 0.
     """
@@ -42,6 +43,7 @@ class ImageRecord:
     metadata: Json
     created_at: str
     kept: bool = True
+    referenced: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,12 @@ class SqlLibraries:
         values = (c, Many(sha256s))
         return await self._threads.read(lambda db: {sha256 for (sha256,) in db.execute(query, values)})
 
+    async def restore(self, c: int, sha256s: Collection[str]) -> None:
+        """Forget that a person has deleted images with these sha256."""
+        query = f"DELETE FROM library_deleted WHERE collection = ? AND sha256 {ONE_OF}"
+        if sha256s:
+            await self._threads.write(lambda db: db.execute(query, (c, Many(sha256s))))
+
     async def record(
         self,
         c: int,

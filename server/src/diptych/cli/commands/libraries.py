@@ -30,10 +30,15 @@ def add_parser(subparsers: Any) -> None:
         "scan",
         help="look for changes now, and wait for the end",
         description="Look for changes in a library now, read again what was no picture, accept that most "
-        "pictures are gone, and wait for the end. Changes are noticed without it, after some seconds. Exit "
-        "code 1 when the library cannot be scanned.",
+        "pictures are gone, or a disk, and wait for the end. Changes are noticed without it, after some "
+        "seconds. Exit code 1 when the library cannot be scanned.",
     )
     scan.add_argument("name", metavar="NAME", help="the library")
+    scan.add_argument(
+        "--restore-deleted",
+        action="store_true",
+        help="add pictures again that were deleted from the collection, and whose files are there",
+    )
     for verb, action in ((listing, _list), (scan, _scan)):
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
@@ -65,7 +70,7 @@ def _row(library: Library) -> list[str]:
 
 
 def _scan(args: argparse.Namespace, client: Client) -> int:
-    library = client.scan_library(args.name)
+    library = client.scan_library(args.name, restore_deleted=args.restore_deleted)
     with tqdm(unit="file", disable=True if args.json else None) as progress:
         while library.state == "scanning":
             if library.n_to_read:

@@ -289,6 +289,11 @@ class CollectionImages:
                         f"the file of image {id!r} is missing from library {collection.name!r}: the image is "
                         "found again once a scan finds its file"
                     ) from None
+                if record.referenced:
+                    raise NotFound(
+                        f"the file of image {id!r} is gone from library {collection.name!r}, or has changed, "
+                        "since it was last looked at: it is looked at again within seconds"
+                    ) from None
                 raise
 
     async def _kept_image(self, collection: Collection, id: str) -> ImageRecord:

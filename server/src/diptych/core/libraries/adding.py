@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,7 @@ class Additions:
         self._rows = rows
         self._collections = collections
         self._mark = mark
+        self.restored: Collection[str] = ()  # the sha256 of deleted pictures that are added again
 
     async def add(self, known: KnownFiles, files: Sequence[ReadFile]) -> None:
         """Add new files."""
@@ -100,7 +101,8 @@ class Additions:
     async def _state(self, known: KnownFiles, files: Sequence[ReadFile]) -> _State:
         sha256s = {one.sha256 for one in files}
         images = await self._rows.images(known.c, sha256s)
-        return _State(images, await self._rows.deleted(known.c, sha256s), known)
+        deleted = await self._rows.deleted(known.c, sha256s)
+        return _State(images, deleted.difference(self.restored), known)
 
     async def _add_all(self, files: Sequence[ReadFile], images: dict[str, str]) -> list[AddOutcome]:
         """Add pictures, those of `images` again. An id that another picture has, as one that was changed in

@@ -56,6 +56,12 @@ class KnownFiles:
         file = self._by_path.get(path)
         return file is not None and _is_there(file)
 
+    def paths_of(self, sha256s: Collection[str]) -> list[Path]:
+        """The paths of all files with one of these contents that are there."""
+        if not sha256s:
+            return []
+        return [path for path, one in self._by_path.items() if one.sha256 in sha256s and _is_there(one)]
+
     def paths_by_sha256(
         self, sha256s: Collection[str | None], without: Collection[Path], has_sidecar: Callable[[Path], bool]
     ) -> dict[str, Path]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.collections.stored.ports import ImageStore
-from diptych.core.libraries.ports import Content, LibraryFolder, LibraryRows, Previews
+from diptych.core.libraries.ports import Content, LibraryFolder, LibraryRows, Path, Previews
 from diptych.errors import CorruptStore, LibraryAway
 
 
@@ -21,12 +21,16 @@ class LibraryImages:
         rows: LibraryRows,
         folders: Mapping[str, LibraryFolder],
         previews: Previews,
+        doubtful: Mapping[str, set[Path]],
     ) -> None:
-        """`kept` are the files of the data folder; `folders` those of the libraries, by name."""
+        """`kept` are the files of the data folder; `folders` those of the libraries, by name. Files that turn
+        out to have other bytes are added to those that are `doubtful`, by library.
+        """
         self._kept = kept
         self._rows = rows
         self._folders = folders
         self._previews = previews
+        self._doubtful = doubtful
 
     async def require_available(self) -> None:
         """Raise StoreUnavailable while the data folder is gone; libraries may be away."""
@@ -86,14 +90,16 @@ class LibraryImages:
             except LibraryAway as error:
                 away = away if place.is_missing else error
                 continue
-            if isinstance(found, Content) and sha256_of(found.payload) == sha256:
-                return found.payload
+            if isinstance(found, Content):
+                if sha256_of(found.payload) == sha256:
+                    return found.payload
+                self._doubtful[place.library].add(place.path)
         if away is not None:
             raise away
         if places:
             raise CorruptStore(
-                f"the file of image {sha256} is gone from library {places[0].library!r}, or has changed: the "
-                "next scan looks for it",
+                f"the file of image {sha256} is gone from library {places[0].library!r}, or has changed, "
+                "since it was last looked at",
                 logged="the file of an image in a library is gone, or has changed",
             )
         return None

@@ -128,6 +128,10 @@ class LibraryRows(Protocol):
         """Those of the sha256 whose images a person has deleted."""
         ...
 
+    async def restore(self, c: int, sha256s: Collection[str]) -> None:
+        """Forget that a person has deleted images with these sha256."""
+        ...
+
     async def record(
         self,
         c: int,

@@ -52,15 +52,19 @@ class Scanner:
         rows: LibraryRows,
         previews: Previews,
         collections: Collections,
+        doubtful: set[Path] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`name` is that of the library and its collection."""
+        """`name` is that of the library and its collection. `doubtful`: files that were found to have other
+        bytes than they had, to which others add; they are read again.
+        """
         self._name = name
         self._folder = folder
         self._rows = rows
         self._previews = previews
         self._collections = collections
         self._additions = Additions(name, rows, collections, self._mark_missing)
+        self._doubtful = set[Path]() if doubtful is None else doubtful
         self._now = now
         self.known: KnownFiles | None = None  # None: to be read from the store
         self.progress: Progress | None = None  # None while no file is to be read
@@ -68,9 +72,9 @@ class Scanner:
         self.listing_s = 0.0  # seconds that the last listing took
         self.problems: dict[str, str] = {}  # by path: why files are left alone, or are no pictures
 
-    async def run(self, *, asked: bool = False) -> Plan:
+    async def run(self, *, asked: bool = False, restores: bool = False) -> Plan:
         """Scan once; return what was done. `asked`, by a person: what was no picture before is read
-        again, and most pictures may be gone.
+        again, and most pictures may be gone. `restores`: pictures that people have deleted are added again.
 
         Raises LibraryAway; Conflict when the collection is not of this library, or is not served; StoreError,
         NotReady.
@@ -80,13 +84,18 @@ class Scanner:
         self.listing_s = time.monotonic() - began
         is_first, known = self.known is None, await self._known_files()
         now_ns = int(self._now().timestamp() * NS)
-        plan = await asyncio.to_thread(plan_scan, known.by_path, listing, now_ns, retries=asked)
+        restored = await self._deleted(known) if restores else set[str]()
+        self._additions.restored = restored
+        again = {*self._doubtful, *known.paths_of(restored)}
+        plan = await asyncio.to_thread(plan_scan, known.by_path, listing, now_ns, asked=asked, again=again)
         if not asked:
             await asyncio.to_thread(check_lost, self._name, known.by_path, listing, plan)
         self._descriptions = await asyncio.to_thread(Descriptions, self._folder, listing, now_ns)
         self.progress = Progress(plan.n_to_read) if plan.n_to_read else None
         try:
             await self._change(known, plan)
+            await self._rows.restore(known.c, restored)
+            self._doubtful -= again
             await self._descriptions.follow(known, plan.problems, retries=asked)
             done, before = plan.without_problems(), _text(self._now() - GRACE)
             if is_first or not done.is_empty or known.has_missing(before):
@@ -104,6 +113,11 @@ class Scanner:
             **{named(one.path): one.problem for one in known.all_files() if one.problem},
         }
         return done
+
+    async def _deleted(self, known: KnownFiles) -> set[str]:
+        """The sha256 of known files whose images people have deleted."""
+        sha256s = {one.sha256 for one in known.by_path.values() if one.sha256 is not None}
+        return await self._rows.deleted(known.c, sha256s)
 
     async def _known_files(self) -> KnownFiles:
         collection = self._collections[self._name]

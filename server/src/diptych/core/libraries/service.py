@@ -53,13 +53,15 @@ class _Watch:
         self.name = name
         self._scanner = scanner
         self._asked = asyncio.Event()
+        self._restores = False
         self._state: LibraryState = "waiting" if reason else "scanning"
         self._reason = reason
         self._scanned_at: str | None = None
         self._last: Library | None = None
 
-    def ask(self) -> None:
-        """Scan now, read again what was no picture, and accept that most pictures are gone."""
+    def ask(self, *, restores: bool) -> None:
+        """Scan now, read again what was no picture, and accept that most pictures are gone, or a disk."""
+        self._restores |= restores
         self._asked.set()
 
     def status(self) -> Library:
@@ -89,15 +91,16 @@ class _Watch:
         """Scan until the task is cancelled."""
         asked = False
         while True:
-            await self._look(asked=asked)
+            restores, self._restores = asked and self._restores, self._restores and not asked
+            await self._look(asked=asked, restores=restores)
             if asked:
                 self._asked.clear()
             pause_s = max(LOOK_EVERY_S, self._scanner.listing_s * (1 / LOOK_SHARE - 1))
             asked = await self._pause(pause_s)
 
-    async def _look(self, *, asked: bool) -> None:
+    async def _look(self, *, asked: bool, restores: bool) -> None:
         try:
-            plan = await self._scanner.run(asked=asked)
+            plan = await self._scanner.run(asked=asked, restores=restores)
         except DiptychError as error:
             self._wait(str(error))
         except Exception:
@@ -156,14 +159,14 @@ class Libraries:
         """All libraries, by name."""
         return [watch.status() for watch in self._watches.values()]
 
-    def scan(self, name: str) -> Library:
+    def scan(self, name: str, *, restores: bool = False) -> Library:
         """Scan a library as soon as possible, read again what was no picture, and accept that most pictures
-        are gone. Raises NotFound.
+        are gone, or a disk. `restores`: add pictures again that people have deleted. Raises NotFound.
         """
         watch = self._watches.get(name)
         if watch is None:
             raise library_not_found(name)
-        watch.ask()
+        watch.ask(restores=restores)
         return watch.status()
 
     def require_free(self, collection: str) -> None:

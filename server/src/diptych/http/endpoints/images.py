@@ -88,6 +88,7 @@ IMAGE_EXAMPLE = {
     "metadata": {"title": "cat", "year": 2001},
     "created_at": "2026-03-02T09:31:07.512+00:00",
     "kept": True,
+    "referenced": False,
     "links": EXAMPLE_LINKS,
 }
 
@@ -107,6 +108,7 @@ class ImageResponse(BaseModel):
     metadata: dict[str, Any]
     created_at: str = Field(description="ISO 8601, UTC")
     kept: bool = Field(description="whether its file is kept, for the original and thumbnails")
+    referenced: bool = Field(description="whether that file stays in a library, outside of the data folder")
     links: Links
 
     @classmethod

@@ -1,6 +1,8 @@
 """`/libraries`: folders of pictures that stay where they are."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -8,7 +10,7 @@ from diptych.core.libraries.service import Library, LibraryState, library_not_fo
 from diptych.http.access import GuardedRoute, caller_of, needs
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing import schemas
-from diptych.http.parsing.request_models import NoQuery
+from diptych.http.parsing.request_models import NoQuery, RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
 
@@ -81,6 +83,17 @@ class LibraryList(BaseModel):
     libraries: list[LibraryResponse]
 
 
+class _ScanParameters(RequestModel):
+    """The query string of a scan."""
+
+    restore_deleted: bool = Field(
+        False,
+        description="add pictures again that were deleted from the collection, and whose files are there",
+    )
+
+
+ScanQuery = Annotated[_ScanParameters, Query()]
+
 router = APIRouter(
     tags=["collections"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute
 )
@@ -103,10 +116,11 @@ async def list_libraries(request: Request, services: ReadyServices, _: NoQuery) 
     responses=documented_errors(404),
 )
 @needs("write", collections="chosen", action="scan library")
-async def scan_library(request: Request, services: ReadyServices, library: str, _: NoQuery) -> Response:
-    """Look for changes now, read again what was no picture before, and accept that most pictures are gone.
-    Its state is "scanning" until the end.
+async def scan_library(request: Request, services: ReadyServices, library: str, query: ScanQuery) -> Response:
+    """Look for changes now, read again what was no picture before, and accept that most pictures are gone, or
+    all of a disk. Its state is "scanning" until the end.
     """
     if not caller_of(request).sees(library):
         raise library_not_found(library)
-    return json_response(request, LibraryResponse.of(services.libraries.scan(library)), 202)
+    found = services.libraries.scan(library, restores=query.restore_deleted)
+    return json_response(request, LibraryResponse.of(found), 202)

@@ -104,7 +104,7 @@ class AddCall {
         const outcomes = [];
         for (const { index, sha256, id, metadata } of named) {
             const record = records.get(id);
-            if (record === undefined || record.sha256 !== sha256)
+            if (record === undefined || record.sha256 !== sha256 || record.referenced)
                 continue;
             if (this.options.replace && metadata !== undefined && !sameJson(metadata, record.metadata))
                 continue;

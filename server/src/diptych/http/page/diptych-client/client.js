@@ -174,7 +174,8 @@ export class Client {
         return this.list("libraries", options);
     }
     scanLibrary(name, options = {}) {
-        return this.call("POST", ["libraries", name, "scan"], options);
+        const query = { restore_deleted: checkedOptions(options).restoreDeleted };
+        return this.call("POST", ["libraries", name, "scan"], options, { query });
     }
     async jobs(options = {}) {
         return this.list("jobs", options);
