@@ -3,9 +3,9 @@
     PYTHONPATH=tests python -m benchmarks.libraries [--quick] [--pictures N] [--write docs/libraries.md]
 
 Makes pictures of 640 x 480 from those of the gallery, and keeps them in ~/.cache/diptych for the next run.
-They come into the folder of a library in parts. Each part is scanned, and is embedded by the same encoder
-without a library before or after that, so that a busy machine slows both alike. Files that are no pictures, a
-hundred thousand, show what a look at a large tree costs.
+They come into the folder of a library in parts. Each part is scanned, and every fifth picture of it is
+embedded by the same encoder without a library before or after that, so that a busy machine slows both alike.
+Files that are no pictures, a hundred thousand, show what a look at a large tree costs.
 """
 
 import asyncio
@@ -44,7 +44,8 @@ from support.documents import ROOT
 
 MARKS = "bench-libraries"
 CACHE = Path.home() / ".cache" / "diptych" / "library-pictures"
-N_PICTURES, QUICK_PICTURES, N_PARTS = 20_000, 1_000, 10
+N_PICTURES, QUICK_PICTURES, N_PARTS = 20_000, 1_000, 20
+EVERY = 5  # of the pictures is embedded alone, too
 N_OTHER_FILES, QUICK_OTHER_FILES = 100_000, 5_000
 SIZE, QUALITY, PER_FOLDER = (640, 480), 85, 100
 N_LOOKS, N_CHANGES = 5, 3
@@ -86,6 +87,7 @@ def make_pictures(n: int) -> None:
         path for path in (ROOT / "server" / "gallery").iterdir() if path.suffix in {".png", ".jpg"}
     )
     opened: dict[Path, Image.Image] = {}
+    grains = [Image.effect_noise(SIZE, sigma).convert("RGB") for sigma in range(10, 42, 4)]  # as sensors have
     for i in range(n):
         file = CACHE / picture_path(i)
         if file.exists():
@@ -101,8 +103,7 @@ def make_pictures(n: int) -> None:
         picture = Image.alpha_composite(ground, part).convert("RGB")
         if rng.random() < 0.5:
             picture = ImageOps.mirror(picture)
-        grain = Image.effect_noise(SIZE, rng.uniform(10, 40)).convert("RGB")  # as a sensor has
-        picture = Image.blend(picture, grain, 0.15)
+        picture = Image.blend(picture, grains[rng.randrange(len(grains))], 0.15)
         temporary = file.with_suffix(".part")
         picture.save(temporary, "JPEG", quality=QUALITY)
         os.utime(temporary, (1e9, 1e9))
@@ -184,7 +185,7 @@ async def measure(services: Services, roots: dict[str, Path], n_pictures: int, n
             await scanned(services, "photos", end)
 
         async def alone(first: int = first, end: int = end) -> None:
-            await embed(services, [CACHE / picture_path(i) for i in range(first, end)])
+            await embed(services, [CACHE / picture_path(i) for i in range(first, end, EVERY)])
 
         if part % 2:
             found.alone.append(await taken(alone))
@@ -192,7 +193,7 @@ async def measure(services: Services, roots: dict[str, Path], n_pictures: int, n
         found.scans.append(await taken(scan))
         if not part % 2:
             found.alone.append(await taken(alone))
-        rates = [(end - first) / one[-1].wall_s for one in (found.scans, found.alone)]
+        rates = (end - first) / found.scans[-1].wall_s, (end - first) / EVERY / found.alone[-1].wall_s
         say(f"{end:,} pictures: {rates[0]:.0f} a second in the scan, {rates[1]:.0f} alone")
     found.memory["after"] = memory_of()["VmRSS"]
     for _ in range(N_LOOKS):
@@ -239,18 +240,20 @@ def write_others(root: Path, n: int) -> None:
 
 def verdicts(found: Found) -> list[Verdict]:
     """The bars of the first scan, of looks, and of a change."""
-    share = median(alone.wall_s / scan.wall_s for scan, alone in zip(found.scans, found.alone, strict=True))
+    pairs = list(zip(found.scans, found.alone, strict=True))
+    share = median(EVERY * alone.wall_s / scan.wall_s for scan, alone in pairs)
+    cpu_share = median(EVERY * alone.cpu_s / scan.cpu_s for scan, alone in pairs)
     look_s, change_s = max(one.wall_s for one in found.looks), max(found.changes_s)
     return [
-        Verdict(
-            "first scan, of the encoder's own rate",
-            f">= {WITHIN_SHARE:.0%}",
-            f"{share:.0%}",
-            share >= WITHIN_SHARE,
-        ),
+        _at_least("first scan, of the encoder's own rate", share),
+        _at_least("the same by processor time", cpu_share),
         Verdict("scan without changes", f"< {LOOK_S} s", f"{look_s:.2f} s", look_s < LOOK_S),
         Verdict("one change is found", f"< {CHANGE_S} s", f"{change_s:.1f} s", change_s < CHANGE_S),
     ]
+
+
+def _at_least(what: str, share: float) -> Verdict:
+    return Verdict(what, f">= {WITHIN_SHARE:.0%}", f"{share:.0%}", share >= WITHIN_SHARE)
 
 
 def report(found: Found, n_pictures: int, n_others: int, command: str, others: str) -> str:
@@ -261,7 +264,7 @@ def report(found: Found, n_pictures: int, n_others: int, command: str, others: s
     )
     rows = [
         _row(f"first scan of {n_pictures:,} pictures", scan, n_pictures),
-        _row("the same pictures embedded alone", alone, n_pictures),
+        _row("every fifth of them embedded alone", alone, n_pictures // EVERY),
         _row("scan without changes, median", _median(found.looks)),
     ]
     if found.other_first is not None:
