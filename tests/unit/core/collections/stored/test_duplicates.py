@@ -117,6 +117,14 @@ def test_drawings_of_one_shape_or_subject_are_told_apart(one: str, other: str) -
     assert groups(hashes) == [("0", []), ("1", [])]
 
 
+@pytest.mark.parametrize("side", [8, 255, 512])
+def test_hash_ends_with_the_mean_colour(side: int) -> None:
+    noise = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    for pixels in (noise, np.full_like(noise, 255)):
+        mean = np.rint(pixels.mean(axis=(0, 1), dtype=np.float64)).astype(np.uint8)
+        assert picture_hash(pixels)[-3:] == mean.tobytes()
+
+
 def test_plain_colours_have_no_structure() -> None:
     hashes = [hash_of(Image.new("RGB", (50, 50), colour)) for colour in ("#f00", "#fe0101", "#00f")]
     assert groups(dict(enumerate(hashes))) == [("0", [("1", "picture")]), ("2", [])]

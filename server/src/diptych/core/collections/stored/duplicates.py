@@ -165,7 +165,9 @@ def picture_hash(pixels: Pixels) -> bytes:
     brightness = pixels @ _BRIGHTNESS  # (H, W)
     found = _low_frequencies(height) @ brightness @ _low_frequencies(width).T  # (8, 8)
     signs = found > np.median(found) + max(_DEAD_ZONE * found.std(), _NOISE)
-    colour = np.rint(pixels.mean(axis=(0, 1))).astype(np.uint8)
+    # Sums of rows are exact in float32. As a product they take a tenth of the time of a mean of the pixels.
+    sums = np.ones(width, np.float32) @ pixels  # (H, 3)
+    colour = np.rint(sums.sum(axis=0, dtype=np.float64) / (height * width)).astype(np.uint8)
     return bytes(np.packbits(signs)) + bytes(colour)
 
 
