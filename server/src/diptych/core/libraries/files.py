@@ -23,9 +23,10 @@ class KnownFiles:
         self._rows = rows
         self._by_path = dict[Path, LibraryFile]()
         self._sidecars = dict[Path, LibraryFile]()
+        self._there = Counter[str | None]()
+        self.n_missing = self.n_failed = 0  # pictures that are missing, and files that are none
         for file in files:
-            (self._sidecars if file.is_sidecar else self._by_path)[file.path] = file
-        self._there = Counter(file.sha256 for file in self._by_path.values() if _is_there(file))
+            self.note(file)
 
     @property
     def by_path(self) -> Mapping[Path, LibraryFile]:
@@ -41,11 +42,6 @@ class KnownFiles:
         """Pictures and sidecars."""
         yield from self._by_path.values()
         yield from self._sidecars.values()
-
-    @property
-    def n_missing(self) -> int:
-        """The number of files that are missing."""
-        return sum(file.missing_since is not None for file in self._by_path.values())
 
     def n_there(self, sha256: str | None) -> int:
         """The number of files with this content that are there."""
@@ -103,7 +99,7 @@ class KnownFiles:
             return
         self._forget(file.path)
         self._by_path[file.path] = file
-        self._there[file.sha256] += _is_there(file)
+        self._count(file, 1)
 
     def has_missing(self, before: str) -> bool:
         """Whether files are missing since an earlier time."""
@@ -118,7 +114,12 @@ class KnownFiles:
         self._sidecars.pop(path, None)
         file = self._by_path.pop(path, None)
         if file is not None:
-            self._there[file.sha256] -= _is_there(file)
+            self._count(file, -1)
+
+    def _count(self, file: LibraryFile, n: int) -> None:
+        self._there[file.sha256] += n * _is_there(file)
+        self.n_missing += n * (file.missing_since is not None)
+        self.n_failed += n * (file.problem != "")
 
 
 def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

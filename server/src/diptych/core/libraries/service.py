@@ -73,7 +73,7 @@ class _Watch:
                 counts,
                 n_files=len(known.by_path),
                 n_missing=known.n_missing,
-                n_failed=sum(one.problem != "" for one in known.by_path.values()),
+                n_failed=known.n_failed,
             )
         is_scanning = self._asked.is_set() or self._scanner.progress is not None
         self._last = replace(
