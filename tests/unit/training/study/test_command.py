@@ -1,6 +1,7 @@
 """`diptych-train study` from a plan to its page, on runs of three steps."""
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -66,6 +67,8 @@ def test_every_cell_is_a_small_file_with_what_was_spent_and_found(home):
     assert set(last.scores) == set(last.kinds) == {"new-style", "new-set"}
     assert last.scores["new-set"]["n"] <= 5
     assert last.flops == pytest.approx(3 * results["efficiency/clip-s0-00001"].flops)
+    if (Path(__file__).parents[4] / ".git").exists():
+        assert re.fullmatch(r"[0-9a-f]{40}(-changed)?", last.commit)
     assert last.text_length < 12  # as captions are, not as long as the context
     assert (last.objective, last.tower) == ("clip/1", "resnet")
     raw = {"top1", "top1_raw", "n"}

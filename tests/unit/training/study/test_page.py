@@ -8,8 +8,9 @@ import pytest
 
 from diptych_training.study.efficiency import draw_efficiency, efficiency_section, factor_of, learners
 from diptych_training.study.fits import Interval, factor, of_shares, power_law, to_reach
+from diptych_training.study.labels import labels_section, transferred
 from diptych_training.study.page import filled
-from diptych_training.study.plan import Efficiency, Scaling
+from diptych_training.study.plan import Efficiency, Labels, Scaling
 from diptych_training.study.prompts import prompted_models, prompts_section
 from diptych_training.study.results import Result, Scores
 from diptych_training.study.scaling import (
@@ -194,6 +195,26 @@ def test_the_gain_of_prompts_has_an_interval_over_data_sets_and_pictures():
     prompts, probes = tables_of(prompts_section(prompted_models([result("prompts", "everyday/2", scores)])))
     assert prompts["everyday/2"] == ["40.0", "45.0", "50.0", "+10.0 (+10.0 to +10.0)", "4 of 4"]
     assert probes["everyday/2"] == ["icons-pooled", "50.0", "10.0", "60.0", "90.0", "3.0"]
+
+
+def test_a_softmax_that_learned_longer_is_shown_with_its_validation_and_both_rules():
+    part = part_of(Labels, "short", "long", "clip")
+    of_words = {"known": 0.2, "known_of_all": 0.1, "unknown": 0.0, "n_known": 3, "n_unknown": 1}
+    raw = {f"{figure}_raw": 0.05 for figure in ("known", "known_of_all", "unknown")}
+
+    def measured(name: str, images: int, validated: float, **more: float) -> Result:
+        held = {"validated": validated, "n": 3}
+        return result("labels", name, {"icons-a": {**of_words, **more}, "held": held}, images)
+
+    results = [
+        measured("short", 100, 0.3, **raw),
+        measured("long", 200, 0.4, **raw),
+        measured("clip", 100, 0.2),
+    ]
+    (table,) = tables_of(labels_section(transferred(part, results)))
+    assert table["SHORT"] == ["100", "30.0", "20.0", "10.0", "0.0", "1"]
+    assert table["LONG, raw log-probability"] == ["200", "40.0", "5.0", "5.0", "5.0", "1"]
+    assert "CLIP, raw log-probability" not in table
 
 
 CURVE = [(100, 0.1), (400, 0.3), (1600, 0.2), (6400, 0.5)]

@@ -93,5 +93,8 @@ def _shots(prompted: Sequence[Prompted]) -> str:
 
 
 def _unknown(softmax: Sequence[Transferred]) -> str:
-    found = [f"{one.title} {100 * one.means['unknown']:.1f}" for one in softmax if "unknown" in one.means]
-    return f"top-1 on unknown names: {', '.join(found)}" if found else NOT_YET
+    found = {
+        one.title: 100 * one.means["unknown"] for one in softmax if "unknown" in one.means
+    }  # the longest
+    named = ", ".join(f"{title} {top1:.1f}" for title, top1 in found.items())
+    return f"top-1 on unknown names: {named}" if found else NOT_YET

@@ -24,6 +24,7 @@ from diptych_training.study.prediction import (
 from diptych_training.study.results import (
     Result,
     all_results,
+    code_commit,
     result_file,
     seconds_of,
     write_result,
@@ -186,7 +187,7 @@ def _run_all(chosen: Sequence[Cell], folder: Path, runner: StudyRunner, cells: S
         try:
             result = runner.run(cell)
             used = prediction if cell.is_predicted else None
-            write_result(file, result.model_copy(update={"prediction": used}))
+            write_result(file, result.model_copy(update={"prediction": used, "commit": code_commit()}))
         except TrainingFailed as error:
             assert isinstance(cell.model, Run)
             print(f"{cell.model.name} failed: {error}")

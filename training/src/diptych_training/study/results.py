@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
+from subprocess import CalledProcessError, run
 
 from pydantic import Field
 
@@ -20,8 +21,8 @@ class Result(Frozen):
     `images` and `flops` were spent on its training, forward and backward, with captions of `text_length`
     tokens; `objective` has the version of its code. `images_per_s` is the speed of the last part of it. Of a
     bundle these are unknown. `kinds` are those of the data sets with pictures of one source. `prediction` is
-    the sha256 of the file of predictions that was there when the model was measured. `measured_s` are the
-    seconds that measuring took.
+    the sha256 of the file of predictions that was there when the model was measured. `commit` is that of the
+    code, if it lies in a checkout. `measured_s` are the seconds that measuring took.
     """
 
     part: Part
@@ -38,9 +39,25 @@ class Result(Frozen):
     tower: str | None = None  # the kind of its image tower
     images_per_s: float | None = None
     prediction: str | None = None
+    commit: str | None = None
     measured_s: float
     kinds: dict[str, str] = Field(default={})
     scores: Scores
+
+
+def code_commit() -> str | None:
+    """The commit of this code, with "-changed" if it differs from it; None outside of a git checkout."""
+    try:
+        commit, changes = (_git(*words) for words in (("rev-parse", "HEAD"), ("diff", "HEAD", "--", ".")))
+    except (OSError, CalledProcessError):
+        return None
+    return f"{commit}-changed" if changes else commit
+
+
+def _git(*words: str) -> str:
+    package = Path(__file__).parents[1]
+    found = run(["git", *words], cwd=package, capture_output=True, text=True, check=True)  # noqa: S603, S607
+    return found.stdout.strip()
 
 
 def result_file(folder: Path, part: str, cell: str) -> Path:
