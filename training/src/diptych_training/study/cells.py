@@ -138,7 +138,7 @@ def _efficiency(part: Efficiency, dataset: PackedDataset) -> Iterator[Cell]:
         for variant, run in _runs("efficiency", part, dataset, f"run.steps={horizon}"):
             yield Cell(
                 "efficiency", f"{_name(run)}-{horizon:05}", variant.name, run, "sample",
-                (part.names, part.pictures),
+                (part.names, part.pictures, int(horizon == part.horizons[-1])),
             )  # fmt: skip
 
 

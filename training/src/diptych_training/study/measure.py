@@ -37,7 +37,9 @@ def measure(cell: Cell, model: Model, dataset: PackedDataset, cache: Path) -> Sc
     """Measure one model as its cell says; `cache` keeps embeddings."""
     match cell.measure:
         case "sample":
-            scores = on_samples(model, dataset, *cell.settings) | probes(model, dataset, cache)
+            *sample, is_probed = cell.settings
+            scores = on_samples(model, dataset, *sample)
+            scores |= probes(model, dataset, cache) if is_probed else {}
         case "names":
             scores = on_names(name_scores(model, dataset), dataset, *cell.settings)
         case "labels":
