@@ -318,7 +318,7 @@ def main() -> int:
 
         others = OtherPrograms()
         found = asyncio.run(measured())
-    command = "PYTHONPATH=tests python -m benchmarks.libraries"
+    command = "PYTHONPATH=tests python -m benchmarks.libraries" + " --quick" * args.quick
     finish(report(found, n_pictures, n_others, command, others.said()), args.write, MARKS)
     return 0 if all(one.met for one in verdicts(found)) else 1
 
