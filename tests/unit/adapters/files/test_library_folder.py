@@ -69,11 +69,12 @@ def test_sidecars_are_listed_apart_and_links_to_some_are_named(root: Path) -> No
 
 
 def test_patterns_of_the_ignore_file_leave_out_names_and_paths(root: Path) -> None:
-    (root / ".diptychignore").write_text("# exports\n\nthumb_*\nexports/\n2024/raw/*\n")
-    for path in ("thumb_1.jpg", "exports/a.jpg", "2024/raw/b.jpg", "2024/c.jpg", "raw/d.jpg"):
+    (root / ".diptychignore").write_text("# exports\n\n  # 2023\nthumb_*\nexports/\n2024/raw/*\n/top/\n")
+    left_out = ("thumb_1.jpg", "exports/a.jpg", "2024/raw/b.jpg", "top/e.jpg")
+    for path in (*left_out, "2024/c.jpg", "2024/top/f.jpg", "raw/d.jpg"):
         (root / path).parent.mkdir(exist_ok=True, parents=True)
         (root / path).write_bytes(b"1")
-    assert sorted(listed(root).files) == [b"2024/c.jpg", b"raw/d.jpg"]
+    assert sorted(listed(root).files) == [b"2024/c.jpg", b"2024/top/f.jpg", b"raw/d.jpg"]
 
 
 def test_ignore_file_that_cannot_be_read_makes_the_library_wait(root: Path) -> None:

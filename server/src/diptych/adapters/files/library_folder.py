@@ -112,7 +112,7 @@ class FolderOfLibrary:
                 "until it is a readable file, or is removed: what it leaves out is unknown"
             )
         lines = found.payload.decode(errors="surrogateescape").splitlines()
-        return [line.strip().rstrip("/") for line in lines if line.strip() and line[0] != "#"]
+        return [_pattern(line) for line in map(str.strip, lines) if line and line[0] != "#"]
 
     @contextmanager
     def _opened_root(self) -> Iterator[int]:
@@ -186,8 +186,14 @@ class _Lister:
     def _is_ignored(self, name: str, path: str) -> bool:
         """A pattern with a slash is compared with the path, any other one with the name."""
         return any(
-            fnmatch.fnmatchcase(path if "/" in pattern else name, pattern) for pattern in self._patterns
+            fnmatch.fnmatchcase(f"/{path}" if "/" in pattern else name, pattern) for pattern in self._patterns
         )
+
+
+def _pattern(line: str) -> str:
+    """A pattern of names, or of whole paths: then it begins with a slash."""
+    pattern = line.rstrip("/")
+    return f"/{pattern.lstrip('/')}" if "/" in pattern else pattern
 
 
 @contextmanager

@@ -11,6 +11,7 @@ _DESCRIPTION, _TITLE, _SUBJECT = (f"{_DC} {name}" for name in ("description", "t
 _RATING = "http://ns.adobe.com/xap/1.0/ Rating"
 _RATINGS = range(-1, 6)  # -1: rejected, 0: not rated
 _DEFAULT = "x-default"  # of several languages
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def read_xmp(packet: bytes) -> Xmp:
     parser.EndElementHandler = found.end
     parser.CharacterDataHandler = found.add
     try:
-        parser.Parse(packet.strip(b"\0 \t\r\n"), True)
-    except expat.ExpatError as error:
+        parser.Parse(packet if packet.startswith(_UTF_16) else packet.strip(b"\0 \t\r\n"), True)
+    except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that Python lacks
         raise ValueError(f"its XMP cannot be read: {error}") from None
     keywords = tuple(text for _, text in found.values[_SUBJECT])
     return Xmp(found.one(_DESCRIPTION), found.one(_TITLE), keywords, _rating_of(found.one(_RATING)))
