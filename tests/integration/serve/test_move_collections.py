@@ -171,6 +171,16 @@ def test_folder_of_an_export_is_whole_and_has_not_the_flags_of_a_file(
         assert "has no collections.json" in capsys.readouterr().err
 
 
+def test_export_with_a_store_takes_no_other_database_for_it(
+    common: Common, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(common.model_repo, TINY, tmp_path / "sqlite"):
+        monkeypatch.setenv("DIPTYCH_STORE", common.url)
+        assert diptych("export", "*", tmp_path / "all", "--data-dir", tmp_path / "sqlite") != 0
+    assert "has a database of its own, and DIPTYCH_STORE names another one" in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
+
+
 def test_export_of_a_database_asks_for_its_own_originals(
     common: Common, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,14 +58,18 @@ def require_parquet() -> None:
 def open_parquet_export(settings: Settings, report: Report) -> "ParquetExport":
     """Return the export of collections out of the data folder, or a backup that is named in its place.
 
-    With a store and a folder that has no database of its own, out of the store. Raises ConfigError.
+    With a store, out of that. Raises ConfigError, also if the folder has a database of its own then.
     """
     require_parquet()
     from diptych.adapters.backup.parquet_export import ParquetExport, opened_folder  # noqa: PLC0415 - needs pyarrow
 
-    folder, url = settings.data_dir, settings.store
-    has_own = any((folder / name).exists() for name in (DATABASE, RECORD_FILE))
-    opened = partial(opened_folder, folder) if url is None or has_own else partial(_opened_store, settings)
+    folder, is_stored = settings.data_dir, settings.store is not None
+    if is_stored and any((folder / name).exists() for name in (DATABASE, RECORD_FILE)):
+        raise ConfigError(
+            f"data folder {folder} has a database of its own, and DIPTYCH_STORE names another one: unset "
+            "DIPTYCH_STORE to export the folder, or name another --data-dir to export the store"
+        )
+    opened = partial(_opened_store, settings) if is_stored else partial(opened_folder, folder)
     return ParquetExport(opened, ModelRepository(settings.model_repo), report)
 
 

@@ -409,5 +409,5 @@ class PostgresThreads:
         """The error of a database that this process cannot use any more; the log has it once."""
         if not self._is_refusing:
             self._is_refusing = True
-            LOG.error("no write is taken any more: %s", reason)
+            LOG.error("nothing is asked of the database any more: %s", reason)
         return StoreUnavailable(reason)
