@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.adapters.sqlite import export
+from diptych.adapters.sqlite.export import SqliteExport
 from diptych.adapters.sqlite.jobs import SqlJobs
 from diptych.adapters.sqlite.labels import SqlLabels
 from diptych.adapters.sqlite.rollouts import SqlRollouts
@@ -216,8 +216,9 @@ def test_folder_that_is_not_converted_yet_can_be_checked_and_exported(tmp_path: 
     as_left_by_the_release_before(tmp_path, "UPDATE images SET width = 9 WHERE id = 'b';", schema)
     with SqliteSnapshot(tmp_path / DATABASE) as snapshot:
         assert snapshot.damaged_images() == (DamagedImage("mine", "b", "row"),)
-        assert [row.id for row, _ in export.rows(snapshot, "mine", "first")] == ["a", "b"]
-        assert export.n_vectors(snapshot, "theirs") == {"first": 1}
+        export = SqliteExport(snapshot)
+        assert [row.id for row, _ in export.rows("mine", "first")] == ["a", "b"]
+        assert export.n_vectors("theirs") == {"first": 1}
 
 
 def test_older_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ LOG = logging.getLogger("diptych.index")
 
 
 def index_files_of(
-    settings: Settings, quota: Quota, free_space: FreeSpace, note: Callable[[], object]
+    settings: Settings, quota: Quota, free_space: FreeSpace, note: Callable[[], object] = lambda: None
 ) -> IndexFiles:
     """Return the folder of the files of indexes. `note`: as `IndexFiles`."""
     require_space = partial(free_space.require, memory_bytes=0)
