@@ -473,11 +473,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _require_store_of_originals(self) -> Self:
         if self.originals is not None and self.store is None:
-            raise ValueError("originals needs DIPTYCH_STORE: without it, image files are in the data folder")
+            raise ValueError(
+                "DIPTYCH_ORIGINALS needs DIPTYCH_STORE: without it, image files are in the data folder"
+            )
         if self.originals is not None and self.libraries:
             raise ValueError(
-                "libraries needs a server of its own: with DIPTYCH_ORIGINALS, each of several servers would "
-                "scan them; leave one of both out"
+                "DIPTYCH_LIBRARIES needs a server of its own: with DIPTYCH_ORIGINALS, each of several "
+                "servers would scan them; leave one of both out"
             )
         return self
 

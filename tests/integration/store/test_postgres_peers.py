@@ -189,8 +189,8 @@ def test_start_that_is_refused_leaves_folders_as_they_were(url: str, tmp_path: P
     opened(url, tmp_path, "one").close_now()
     new, mistyped = tmp_path / "new", tmp_path / "mistyped"
     mistyped.mkdir()
-    for originals in (None, mistyped):
-        with pytest.raises(ConfigError, match="do not belong together"):
+    for originals, named in ((None, f"data folder {new}"), (mistyped, rf"{mistyped} \(DIPTYCH_ORIGINALS\)")):
+        with pytest.raises(ConfigError, match=f"the database and .*{named} do not belong together"):
             PostgresStore(url, new, originals=originals)
     assert not (mistyped / DATABASE_ID).exists()
     opened(url, tmp_path, "new").close_now()

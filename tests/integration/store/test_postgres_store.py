@@ -34,6 +34,8 @@ from support.postgres import Cluster
 class KnownFolder:
     """A data folder that has its id."""
 
+    originals_name = "the folder"
+
     def known(self) -> str:
         return "the folder"
 
@@ -134,7 +136,7 @@ def test_database_whose_writes_have_no_numbers_yet_gets_them(url: str) -> None:
 def test_database_and_folder_know_each_other(url: str, postgres_cluster: Cluster, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     PostgresStore(url, first).close_now()
-    with pytest.raises(ConfigError, match="do not belong together"):
+    with pytest.raises(ConfigError, match=f"the database and data folder {second} do not belong together"):
         PostgresStore(url, second)
     with pytest.raises(CorruptStore, match="the database is empty"):
         PostgresStore(postgres_cluster.url(), first, is_used=True)
@@ -153,7 +155,7 @@ def test_no_folder_is_served_with_another_store_than_its_own(url: str, tmp_path:
     PostgresStore(url, elsewhere).close_now()
     with closing(DataLock(elsewhere)) as lock, pytest.raises(ConfigError, match="DIPTYCH_STORE"):
         open_store(Settings(data_dir=elsewhere), Quota(), lock)
-    with pytest.raises(ConfigError, match="are in PostgreSQL"):
+    with pytest.raises(ConfigError, match=r"are in PostgreSQL .* a copy of the originals"):
         DataFolder(elsewhere).snapshot()
     assert (elsewhere / DATABASE_ID).exists()
 

@@ -47,9 +47,9 @@ def test_common_originals_are_a_folder_beside_a_database() -> None:
     given = {"store": "postgresql://db/d", "originals": "file:///mnt/my originals"}
     assert read_settings(given).originals_dir == Path("/mnt/my originals")
     assert read_settings({"data_dir": "/srv/d"}).originals_dir == Path("/srv/d")
-    with pytest.raises(ConfigError, match="originals needs DIPTYCH_STORE"):
+    with pytest.raises(ConfigError, match=r"^DIPTYCH_ORIGINALS needs DIPTYCH_STORE"):
         read_settings({"originals": "file:///mnt"})
-    with pytest.raises(ConfigError, match="libraries needs a server of its own"):
+    with pytest.raises(ConfigError, match=r"^DIPTYCH_LIBRARIES needs a server of its own"):
         read_settings(given | {"libraries": "photos=/srv/photos"})
     for url in ("/mnt", "file://mnt", "file:///mnt?x"):
         with pytest.raises(ConfigError, match="file:///FOLDER"):

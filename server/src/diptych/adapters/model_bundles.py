@@ -92,9 +92,7 @@ class ModelBundles:
         if not found and (incomplete := self._folder_in_repository(ref, incomplete=True)) is not None:
             found.append(incomplete)
         if not found:
-            raise NotFound(
-                f"{ref} is not in the model repository any more, and the data folder keeps no copy of it"
-            )
+            raise NotFound(f"{ref} is not in the model repository, and the data folder keeps no copy of it")
         return found
 
     def calibrations(self, ref: VersionRef) -> tuple[Path, Path]:

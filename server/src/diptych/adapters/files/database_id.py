@@ -44,14 +44,21 @@ class FolderIds:
     data_dir: Path
     originals: Originals
 
+    @property
+    def originals_name(self) -> str:
+        """What errors call the place of the originals."""
+        if self.originals == self.data_dir:
+            return f"data folder {self.data_dir}"
+        kind = "folder" if isinstance(self.originals, Path) else "object store"
+        return f"the {kind} {self.originals} (DIPTYCH_ORIGINALS)"
+
     def known(self) -> str | None:
         """The id; None if the originals have none. Raises ConfigError, StoreError."""
         own, common = id_of(self.data_dir), id_of(self.originals)
         if own is not None and own != common:
-            kind = "folder" if isinstance(self.originals, Path) else "object store"
             raise ConfigError(
-                f"data folder {self.data_dir} belongs to another database than the {kind} {self.originals}: "
-                "take an empty data folder"
+                f"data folder {self.data_dir} belongs to another database than {self.originals_name}: "
+                "correct DIPTYCH_ORIGINALS, or take an empty data folder"
             )
         return common
 
@@ -96,5 +103,6 @@ def refuse_rows_elsewhere(data_dir: Path) -> None:
         raise ConfigError(
             f"the rows of data folder {data_dir} are in PostgreSQL ({DATABASE_ID} is there): a server and an "
             "export need DIPTYCH_STORE; there is no backup, restore or check of such a folder: use pg_dump "
-            "and a copy of the folder"
+            "and a copy of the originals, which are in the folder unless DIPTYCH_ORIGINALS names another "
+            "place"
         )

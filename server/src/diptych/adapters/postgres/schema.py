@@ -62,6 +62,11 @@ def require_usable(db: PostgresConnection) -> None:
 class FolderId(Protocol):
     """The id of a data folder, which its database has too."""
 
+    @property
+    def originals_name(self) -> str:
+        """What errors call the place of the originals."""
+        ...
+
     def known(self) -> str | None:
         """The id; None if the folder has none yet."""
         ...
@@ -98,9 +103,9 @@ def prepare(db: PostgresConnection, folder: FolderId, *, is_used: bool) -> None:
     (found,) = db.execute("SELECT folder FROM last_write").fetchone() or ("",)
     if version and found != id:
         raise ConfigError(
-            "the database and the data folder do not belong together: originals would be missing, or removed "
-            "as unknown; name the folder that this database was first used with, or take an empty database "
-            "and an empty folder"
+            f"the database and {folder.originals_name} do not belong together: originals would be missing, "
+            "or removed as unknown; name the one that this database was first used with, or take an empty "
+            "database and an empty one"
         )
     vector_tables.drop(db, vector_tables.of_no_collection(db))
     folder.keep(found)
