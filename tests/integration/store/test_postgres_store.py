@@ -445,6 +445,42 @@ def test_outage_is_waited_for_and_then_told_at_once(
     assert [one.levelname for one in caplog.records] == 2 * ["WARNING", "INFO"]
 
 
+def test_tables_that_are_gone_while_a_dump_is_restored_are_an_outage(
+    url: str,
+    opened: PostgresThreads,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "diptych.store")
+    monkeypatch.setattr(retries, "RETRY_S", 0.0)
+
+    async def story() -> None:
+        await opened.write(adds("a"))
+        with psycopg.connect(url, autocommit=True) as db:
+            (schema,) = db.execute("SELECT current_schema()").fetchone() or ("",)
+            db.execute(f"ALTER SCHEMA {schema} RENAME TO away")
+            await require_gone()
+            db.execute(f"CREATE SCHEMA {schema}")
+            db.execute(f"CREATE TABLE {schema}.last_write AS SELECT * FROM away.last_write LIMIT 0")
+            await require_gone()
+            db.execute(f"DROP SCHEMA {schema} CASCADE")
+            db.execute(f"ALTER SCHEMA away RENAME TO {schema}")
+        await opened.write(adds("b"))
+        opened.require_writable()
+        assert await names(opened) == ["a", "b"]
+
+    async def require_gone() -> None:
+        for work in (opened.write(adds("c")), names(opened)):
+            with pytest.raises(StoreUnavailable, match="tables of the database are gone, as while a dump"):
+                await work
+        for look in (opened.require_writable, opened.n_bytes):  # the latter reads no table of ours
+            with pytest.raises(StoreUnavailable, match="tables of the database are gone"):
+                look()
+
+    run(story())
+    assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]
+
+
 def test_folder_without_its_originals_is_refused(url: str, tmp_path: Path) -> None:
     async def fill() -> None:
         store = PostgresStore(url, tmp_path)

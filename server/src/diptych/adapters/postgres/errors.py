@@ -1,6 +1,7 @@
 """Translates psycopg's errors into ours. Messages name neither host nor user: callers may see them."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,9 +12,12 @@ from diptych.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailabl
 
 LOG = logging.getLogger("diptych.store")
 UNREACHABLE = "the database cannot be reached: the server tries again with each request"
+GONE = "the tables of the database are gone, as while a dump is restored"
 # Connections that failed, servers that stop or start, and too many connections. The driver has no state.
 _OUT_OF_REACH = ("08", "57P", "53300")
-_ENDED_BY_OTHERS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UndefinedTable)
+_GONE = (errors.UndefinedTable, errors.InvalidSchemaName)
+_OF_A_COLLECTION = re.compile(r"\b(vectors|words)_\d")  # tables that go with their collection
+_ENDED_BY_OTHERS = (errors.SerializationFailure, errors.DeadlockDetected, *_GONE)
 _ENDED = (errors.QueryCanceled, errors.SerializationFailure, errors.DeadlockDetected)
 
 _READ_ONLY = "the database takes no writes, as a standby does"
@@ -38,6 +42,11 @@ def is_out_of_reach(error: BaseException) -> bool:
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     return not isinstance(error, NotReplicated) and (error.sqlstate or "08").startswith(_OUT_OF_REACH)
+
+
+def has_no_tables(error: BaseException) -> bool:
+    """Whether the database has answered, and lacks the tables that it always has."""
+    return isinstance(error, _GONE) and not _OF_A_COLLECTION.search(str(error))
 
 
 def is_passing(error: psycopg.Error) -> bool:
@@ -66,6 +75,8 @@ def translated(error: psycopg.Error) -> StoreError:
         )
     if is_out_of_reach(error):
         return StoreUnavailable(UNREACHABLE)
+    if isinstance(error, _GONE):
+        return StoreUnavailable(f"{GONE}: the server tries again with each request")
     return StoreError(f"the database failed: {reason_of(error)}")
 
 

@@ -6,14 +6,23 @@ import time
 import psycopg
 from psycopg import errors
 
-from diptych.adapters.postgres.errors import LOG, is_out_of_reach, is_passing, reason_of
+from diptych.adapters.postgres.errors import (
+    GONE,
+    LOG,
+    has_no_tables,
+    is_out_of_reach,
+    is_passing,
+    reason_of,
+)
 
 RETRY_S = 8.0  # of an outage: calls wait that long, later ones fail at once until it is over
 PAUSE_S = 0.1  # between two attempts
 
 
 class Outage:
-    """An outage of the database. The log has one line when it begins and one when it ends."""
+    """An outage of the database, or of its tables alone. The log has one line when it begins, and one
+    when it ends.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -21,12 +30,18 @@ class Outage:
         self._since: float | None = None
         self._lock = threading.Lock()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it goes on, as far as is known."""
+        return self._since is not None
+
     def begin(self, error: psycopg.Error) -> float:
         """Note that the database is out of reach; return since when it is, in monotonic seconds."""
         with self._lock:
             if self._since is None:
                 self._since, self.n = time.monotonic(), self.n + 1
-                LOG.warning("the database %s is out of reach: %s", self._name, reason_of(error))
+                reason = GONE if has_no_tables(error) else reason_of(error)
+                LOG.warning("the database %s is out of reach: %s", self._name, reason)
             return self._since
 
     def end(self) -> None:
@@ -58,7 +73,7 @@ class Retries:
         self._since = since
         if is_gone and is_first and is_passing(error):
             return True  # another connection is the first try, and may tell of an outage
-        if is_out_of_reach(error):
+        if is_out_of_reach(error) or has_no_tables(error):
             since = min(since, self._outage.begin(error))
         if in_doubt and isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
             return True

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from psycopg.errors import UndefinedTable
+
 from diptych.adapters.postgres import servers
 from diptych.adapters.postgres.connection import PostgresConnection
 from diptych.adapters.sqlite.catalogue import uncounted
@@ -45,10 +47,16 @@ class LastWrite:
 
 
 def last_write(db: PostgresConnection, *, locked: bool = False) -> LastWrite:
-    """The last write. `locked`: no other transaction writes until this one has ended."""
+    """The last write. `locked`: no other transaction writes until this one has ended.
+
+    Raises UndefinedTable also while the table has no row yet, as while a dump is restored.
+    """
     query = "SELECT number, id, generation FROM last_write"
     alone = f"{query} WHERE {servers.MAY_WRITE} FOR UPDATE"
-    return LastWrite(*(db.execute(alone if locked else query).fetchone() or ()))
+    found = db.execute(alone if locked else query).fetchone()
+    if found is None:
+        raise UndefinedTable("last_write has no row")
+    return LastWrite(*found)
 
 
 def has_lost(db: PostgresConnection, known: LastWrite, last: LastWrite) -> bool:
