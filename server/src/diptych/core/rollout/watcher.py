@@ -11,7 +11,7 @@ from diptych.core.rollout.parts import RolloutParts
 from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.rollout.types import Rollout
 from diptych.core.serving.version import Version
-from diptych.errors import Conflict, DiptychError
+from diptych.errors import Conflict, DiptychError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class RepositoryWatcher:
             try:
                 await self._parts.versions.read_calibrations()
                 await self._look()
+            except StoreUnavailable:
+                pass  # the store's log has it
             except (DiptychError, OSError) as error:
                 log.warning("the model repository cannot be read: %s", error)
             await asyncio.sleep(self._poll_s)
