@@ -58,6 +58,11 @@ def test_disk_within_the_folder_that_is_away_is_named_and_changes_nothing(
         assert problem["reason"].startswith("the disk that was here is away: what it had (files: 1) is left")
         assert (found["state"], found["n_missing"]) == ("idle", 0)
         assert hits < folder.hits()
+        for _ in range(2):
+            answer = folder.client.get(image["links"]["original"])
+            assert (answer.status_code, answer.json()["type"]) == (503, "urn:diptych:error:library-away")
+            folder.write("usb/blue.png", picture("green") + b"\0")  # a file of that name on another disk
+        (usb / "blue.png").unlink()
         with mounted(disk.folder, usb):
             folder.until(lambda one: one["n_problems"] == 0)
             assert folder.client.get(image["links"]["original"]).content == picture("blue")

@@ -108,6 +108,7 @@ def test_missing_file_is_marked_and_not_found_until_it_is_back(folder: Folder) -
     image = folder.images()["red.png"]
     assert image["id"] == red["id"] and image["metadata"]["file"]["missing"] > red["created_at"]
     assert red["id"] not in folder.hits() | folder.hits("red.png", match="words")
+    assert folder.client.get(image["links"]["original"]).status_code == 404
     assert folder.client.get(COLLECTION).json()["state"] == "ready"
     (folder.root / ".away").rename(folder.root / "red.png")
     assert folder.scanned()["n_missing"] == 0
@@ -151,13 +152,12 @@ def test_folder_that_is_away_changes_nothing_and_originals_wait_for_it(
         found = folder.waiting(reason)
         assert (found["state"], found["n_missing"]) == ("waiting", 0)
         assert folder.hits() == {image["id"]}
-        if not folder.root.exists():  # an empty one is the place where a disk is mounted
-            folder.root.mkdir()
+        answer = folder.client.get(image["links"]["original"])
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:diptych:error:library-away")
+        assert str(folder.root) not in answer.text
+        folder.root.mkdir(exist_ok=True)  # an empty one is the place where a disk is mounted
     assert folder.client.get(image["links"]["thumbnail"]).status_code == 200
     folder.root.rmdir()
-    answer = folder.client.get(image["links"]["original"])
-    assert (answer.status_code, answer.json()["type"]) == (503, "urn:diptych:error:library-away")
-    assert str(folder.root) not in answer.text
     (folder.root.parent / "unmounted").rename(folder.root)
     assert folder.scanned()["state"] == "idle"
     assert folder.client.get(image["links"]["original"]).content == picture("red")

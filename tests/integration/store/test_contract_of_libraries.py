@@ -44,7 +44,9 @@ def test_files_are_there_again_after_a_start(run: Run) -> None:
         (c,) = [one.number for one in await ports.records.catalogue.list()]
         found = {one.path: one for one in await ports.libraries.files(c)}
         assert found == {b"a.jpg": replace(known[0], stamp=Stamp(1, 2, "3")), odd: known[1]}
-        assert await ports.libraries.places(sha("a")) == [FilePlace("photos", b"a.jpg", is_missing=False)]
+        assert await ports.libraries.places(sha("a")) == [
+            FilePlace("photos", b"a.jpg", "3", is_missing=False)
+        ]
 
     run(before)
     run(after)
@@ -102,7 +104,7 @@ def test_missing_image_keeps_its_row_and_loses_its_vectors(run: Run) -> None:
         metadata = (await ports.records.rows.get(c, "a")).metadata
         assert metadata == {"file": {"name": "a", "folder": ".", "missing": LATER}, "tag": "mine"}
         places = await ports.libraries.places(sha("a"))
-        assert places == [FilePlace("c", path, is_missing=True) for path in (b"1", b"2")]
+        assert places == [FilePlace("c", path, BIG.device, is_missing=True) for path in (b"1", b"2")]
         since = {one.path: one.missing_since for one in await ports.libraries.files(c)}
         assert since == {b"1": SINCE, b"2": LATER, b"3": LATER}
 
@@ -139,7 +141,9 @@ def test_file_that_is_found_again_describes_its_image_anew(run: Run) -> None:
         new = {"name": "new", "folder": "b"}
         await ports.libraries.record(c, [file(b"b/new", "a")], gone=[b"old"], described={sha("a"): new})
         assert (await ports.records.rows.get(c, "a")).metadata == {"file": new, "tag": "mine"}
-        assert await ports.libraries.places(sha("a")) == [FilePlace("c", b"b/new", is_missing=False)]
+        assert await ports.libraries.places(sha("a")) == [
+            FilePlace("c", b"b/new", BIG.device, is_missing=False)
+        ]
         assert (await ports.libraries.tidy(c, LATER)).keys == ()
 
     run(story)

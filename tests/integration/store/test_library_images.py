@@ -93,7 +93,33 @@ def test_rollout_embeds_pictures_from_their_place(run: Callable[[Story], None]) 
     run(story)
 
 
+@pytest.mark.parametrize("is_empty", [False, True])
 def test_rollout_waits_for_a_folder_that_is_away(
+    run: Callable[[Story], None],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_empty: bool,
+) -> None:
+    monkeypatch.setattr(reembed, "AWAY_S", 0.01)
+
+    async def story(opened: Opened, scanner: Scanner) -> None:
+        root.rename(root.parent / "unmounted")
+        if is_empty:
+            root.mkdir()  # the place where a disk is mounted
+        rollout: Rollout = await opened.rollouts.activate(TINY, 2)
+        await until(lambda: "images wait to be embedded" in caplog.text)
+        assert not (await opened.rollouts.get(rollout.id)).has_ended
+        assert len(await found(opened)) == 3  # by the former version
+        (root.parent / "unmounted").rename(root)
+        await opened.end_of(rollout)
+        assert len(await found(opened)) == 3
+
+    run(story)
+
+
+def test_rollout_goes_on_once_a_scan_says_that_a_file_is_missing(
     run: Callable[[Story], None],
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,14 +128,12 @@ def test_rollout_waits_for_a_folder_that_is_away(
     monkeypatch.setattr(reembed, "AWAY_S", 0.01)
 
     async def story(opened: Opened, scanner: Scanner) -> None:
-        root.rename(root.parent / "unmounted")
-        rollout: Rollout = await opened.rollouts.activate(TINY, 2)
+        (root / "red.png").unlink()
+        rollout = await opened.rollouts.activate(TINY, 2)
         await until(lambda: "images wait to be embedded" in caplog.text)
-        assert not (await opened.rollouts.get(rollout.id)).has_ended
-        assert len(await found(opened)) == 3  # by the former version
-        (root.parent / "unmounted").rename(root)
+        await scanner.run()
         await opened.end_of(rollout)
-        assert len(await found(opened)) == 3
+        assert sorted(await found(opened)) == ["blue.png", "green.png"]
 
     run(story)
 

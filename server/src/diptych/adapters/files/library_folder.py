@@ -63,7 +63,7 @@ class FolderOfLibrary:
             try:
                 return self._content(root, path)
             except OSError as error:
-                return Unreadable(_reason(error))
+                return Unreadable(_reason(error), is_absent=isinstance(error, FileNotFoundError))
 
     def _content(self, root: int, path: bytes) -> Content | Unreadable:
         *folders, name = path.split(b"/")

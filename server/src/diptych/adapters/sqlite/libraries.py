@@ -45,14 +45,14 @@ class SqlLibraries:
     async def places(self, sha256: str) -> list[FilePlace]:
         """Where the bytes with this sha256 should be, those that are not missing first."""
         query = (
-            "SELECT c.name, f.path, f.missing_since FROM library_files f"
+            "SELECT c.name, f.path, f.device, f.missing_since FROM library_files f"
             " JOIN collections c ON c.number = f.collection WHERE f.sha256 = ?"
             " ORDER BY f.missing_since IS NOT NULL, c.name, f.path"
         )
         return await self._threads.read(
             lambda db: [
-                FilePlace(library, bytes(path), since is not None)
-                for library, path, since in db.execute(query, (sha256,))
+                FilePlace(library, bytes(path), device, since is not None)
+                for library, path, device, since in db.execute(query, (sha256,))
             ]
         )
 

@@ -4,7 +4,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from diptych.core.collections.stored.ids import sha256_of
 from diptych.core.collections.stored.ports import ImageStore
-from diptych.core.libraries.ports import Content, LibraryFolder, LibraryRows, Path, Previews
+from diptych.core.libraries.ports import (
+    Content,
+    FilePlace,
+    LibraryFolder,
+    LibraryRows,
+    Path,
+    Previews,
+    Unreadable,
+)
 from diptych.errors import CorruptStore, LibraryAway
 
 
@@ -80,20 +88,21 @@ class LibraryImages:
     async def _from_libraries(self, sha256: str) -> bytes | None:
         """The bytes at one of the places of a file; None if no library knows of it.
 
-        A missing file may be back. If it is not, nobody waits for it.
+        A missing file may be back. If it is not, nobody waits for it. Only a scan, which sees whether a whole
+        disk is away, says that a file is missing; until then it is waited for.
         """
         places = await self._rows.places(sha256)
         away: LibraryAway | None = None
         for place in places:
             try:
                 found = await self._folder_of(place.library).read(place.path)
+                if isinstance(found, Content):
+                    if sha256_of(found.payload) == sha256:
+                        return found.payload
+                    self._doubtful[place.library].add(place.path)
+                _require_same_disk(place, found)
             except LibraryAway as error:
                 away = away if place.is_missing else error
-                continue
-            if isinstance(found, Content):
-                if sha256_of(found.payload) == sha256:
-                    return found.payload
-                self._doubtful[place.library].add(place.path)
         if away is not None:
             raise away
         if places:
@@ -112,3 +121,13 @@ class LibraryImages:
                 f"{library}=FOLDER"
             )
         return folder
+
+
+def _require_same_disk(place: FilePlace, found: Content | Unreadable) -> None:
+    """Raise LibraryAway if nothing is there, or another disk: what should be there may come back."""
+    is_away = found.is_absent if isinstance(found, Unreadable) else found.stamp.device != place.device
+    if is_away:
+        raise LibraryAway(
+            f"a file of library {place.library!r} is not in its place: its disk may not be mounted. The next "
+            "scan says whether the file is missing; GET /libraries says whether the library waits"
+        )

@@ -41,9 +41,10 @@ class Content:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Why a file cannot be read now."""
+    """Why a file cannot be read now. `is_absent`: nothing is at its place."""
 
     reason: str
+    is_absent: bool = False
 
 
 class LibraryFolder(Protocol):
@@ -82,10 +83,11 @@ class LibraryFile:
 
 @dataclass(frozen=True)
 class FilePlace:
-    """A place where the bytes of an image should be: a file of the library of this name."""
+    """A place where the bytes of an image should be: a file of the library of this name, on this disk."""
 
     library: str
     path: Path
+    device: str
     is_missing: bool
 
 
