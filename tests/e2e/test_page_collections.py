@@ -166,3 +166,14 @@ def test_empty_collections_are_one_line_below_those_with_pictures(
     box = cards.last.bounding_box()
     assert box is not None
     assert box["height"] < 80
+
+
+def test_card_of_a_library_that_waits_says_why_and_what_is_missing(
+    new_page: OpenPage, server: RunningServer
+) -> None:
+    library = {"name": "gallery", "state": "waiting", "reason": "no disk", "n_missing": 48, "n_problems": 1}
+    page = opened(new_page, server)
+    page.route("**/libraries", lambda route: route.fulfill(json={"libraries": [library]}))
+    page.goto(f"{server.url}/#/collections")
+    card = page.locator(".card").filter(has=page.get_by_role("link", name="gallery"))
+    expect(card.locator(".status")).to_have_text(["waits: no disk", "48 missing, 1 problem"])

@@ -44,6 +44,6 @@ def test_rare_values_are_left_out() -> None:
 
 def test_folders_are_counted_one_level_at_a_time() -> None:
     counts = {".": 9, "2024": 1, "2024/italy": 2, "2024/italy/rome": 4, "2024/oslo": 8, "2024b": 16}
-    assert folders_of(counts, "") == [Folder("2024", 15, 2), Folder("2024b", 16, 0)]
+    assert folders_of(counts, "") == [Folder(".", 9, 0), Folder("2024", 15, 2), Folder("2024b", 16, 0)]
     assert folders_of(counts, "2024") == [Folder("2024/italy", 6, 1), Folder("2024/oslo", 8, 0)]
-    assert folders_of(counts, "2024/oslo") == folders_of({}, "") == []
+    assert folders_of(counts, "2024/oslo") == folders_of(counts, ".") == folders_of({}, "") == []

@@ -75,14 +75,15 @@ class Folder:
 
 
 def folders_of(counts: Mapping[str, int], under: str) -> list[Folder]:
-    """The folders that are directly within a folder, or with "" the topmost ones, from A to Z.
+    """The folders that are directly within a folder, or with "" the topmost ones, from A to Z. Among those is
+    ".", of images that are in no folder.
 
     `counts`: how many images are in each folder itself.
     """
     start = f"{under}/" if under else ""
     n_images, within = Counter[str](), dict[str, set[str]]()
     for path, n in counts.items():
-        if path.startswith(start) and path not in {".", ""}:
+        if path.startswith(start) and path:
             name, _, rest = path[len(start) :].partition("/")
             folder = start + name
             n_images[folder] += n

@@ -58,8 +58,8 @@ const emptyLast = (one, other) => (one.n_images === 0) - (other.n_images === 0);
 function Library({ library }) {
   const { name, state, reason, n_read: done, n_to_read: total, n_missing: missing, n_problems: n } = library;
   const notes = [missing > 0 && `${count(missing)} missing`, n > 0 && plural(n, "problem")].filter(Boolean).join(", ");
-  if (state === "waiting") return html`<p class="status">waits: ${reason}</p>`;
   return html`
+    ${state === "waiting" && html`<p class="status">waits: ${reason}</p>`}
     ${total > 0 && html`
       <p class="status">scanning ${count(done)} of ${plural(total, "file")}</p>
       <${Progress} done=${done} total=${total} label="Read files of ${name}"/>`}

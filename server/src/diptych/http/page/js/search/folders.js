@@ -26,7 +26,7 @@ export function Folders({ under, ...rest }) {
 function Folder({ folder, n_images: n, n_folders: nWithin, ...rest }) {
   const { chosen, set } = rest;
   const [isOpen, setOpen] = useState(Boolean(chosen?.startsWith(`${folder}/`)));
-  const name = folder.split("/").at(-1);
+  const name = folder === "." ? "in no folder" : folder.split("/").at(-1);
   return html`
     <li>
       <div class="folder">
