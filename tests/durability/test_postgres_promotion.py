@@ -40,6 +40,7 @@ def test_writes_that_a_promoted_standby_lacks_are_told_and_the_rest_is_served(
             assert sorted(one.find("pets")) == ["a", "b", "lost"]
 
             primary.stop()
+            assert "diptych_database_available 0.0" in one.client.get("/metrics").text
             standby.start()
             standby.promote()
 

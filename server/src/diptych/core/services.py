@@ -77,9 +77,15 @@ class Services:
         return report
 
     async def report_metrics(self) -> None:
-        """Report what changes by itself: recalls of indexes, the rollout under way, the lag of a rollback."""
+        """Report what changes by itself: recalls of indexes, the rollout under way, the lag of a rollback.
+
+        In an outage of the database rollouts are as they were.
+        """
         await self.collections.report_metrics()
-        status = await self.rollouts.status()
+        try:
+            status = await self.rollouts.status()
+        except StoreUnavailable:
+            return
         progress, previous = status.progress, status.previous
         self.metrics.set_rollout(
             0 if progress is None else progress.n_images, 0 if progress is None else progress.n_embedded
