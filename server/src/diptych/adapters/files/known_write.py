@@ -4,13 +4,12 @@ A database on a standby that lagged, or one restored from a dump, lacks writes. 
 vectors of rows that are lost, whose keys new rows get.
 """
 
-import os
 from pathlib import Path
 from secrets import token_hex
 
 from diptych.adapters.files.disk_errors import file_errors_translated
 from diptych.adapters.files.private_files import make_new
-from diptych.durable import fsync_folder
+from diptych.durable import fsync_folder, write_durably
 
 FILE = "known-write"
 
@@ -20,10 +19,7 @@ def keep_known_write(data_dir: Path, number: int, id: str) -> None:
     new = data_dir / f".tmp-{FILE}-{token_hex(4)}"
     with file_errors_translated("the data folder"):
         make_new(new)
-        with new.open("wb") as opened:
-            opened.write(f"{number} {id}\n".encode())
-            opened.flush()
-            os.fsync(opened.fileno())
+        write_durably(new, f"{number} {id}\n".encode())
         new.replace(data_dir / FILE)
         fsync_folder(data_dir)
 

@@ -14,7 +14,7 @@ from diptych.core.collections.metadata.facets import (
     MAX_VALUES,
     FieldKind,
 )
-from diptych.core.collections.metadata.filter_parser import parse_filter, parse_path
+from diptych.core.collections.metadata.filter_parser import parse_path
 from diptych.core.collections.stored.duplicates import MAX_GROUP_IMAGES, DuplicatePage
 from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
@@ -22,7 +22,7 @@ from diptych.http.context import context_of
 from diptych.http.endpoints.images import IMAGE_EXAMPLE, ImageResponse
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing import schemas
-from diptych.http.parsing.json import parse_json
+from diptych.http.parsing.json import filter_of_query
 from diptych.http.parsing.request_models import RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
@@ -265,7 +265,7 @@ async def describe_fields(
 
     The answer is kept until an image of the collection is added, or one of any is changed or deleted.
     """
-    filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    filter = filter_of_query(query.filter)
     with context_of(request).stage("work"):
         describing = services.collections.images.fields(collection, filter, query.limit, nested=query.nested)
         summary = await cancel_on_disconnect(request, describing)
@@ -287,7 +287,7 @@ async def count_months(
     The date of an image is the one that sorts it in a list with `order_by`. The answer is kept as that of the
     fields.
     """
-    filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    filter = filter_of_query(query.filter)
     path = parse_path(query.field, "field")
     with context_of(request).stage("work"):
         counting = services.collections.images.months(collection, path, filter)
@@ -310,7 +310,7 @@ async def count_folders(
 
     The answer is kept as that of the fields.
     """
-    filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    filter = filter_of_query(query.filter)
     under = query.under.rstrip("/")
     with context_of(request).stage("work"):
         counting = services.collections.images.folders(collection, under, filter)

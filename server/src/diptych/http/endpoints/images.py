@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
 from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
-from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.collections.metadata.ordering import Direction
 from diptych.core.collections.stored.originals import THUMBNAIL_SIZES_PX
 from diptych.core.types import ImageRecord
@@ -21,7 +20,7 @@ from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MERGE_PATCH, media_type, unsupported
 from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
-from diptych.http.parsing.json import parse_json
+from diptych.http.parsing.json import filter_of_query, parse_json
 from diptych.http.parsing.limits import check_at_most, check_lengths
 from diptych.http.parsing.request_models import (
     DIRECTION_FIELD,
@@ -161,7 +160,7 @@ async def list_images(
     `next` is the `after` of the next page. Images without the field come last, those with equal values by id.
     """
     check_at_most(query.limit, "limit", options.limits.max_page_items)
-    filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    filter = filter_of_query(query.filter)
     order_by = parse_order(query.order_by, query.direction)
     collections = services.collections
     with context_of(request).stage("work"):

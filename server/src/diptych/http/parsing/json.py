@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NoReturn, TypeVar
 
+from diptych.core.collections.metadata.filter_parser import parse_filter
+from diptych.core.collections.metadata.filters import Filter
 from diptych.errors import InvalidValue, Malformed, TooLarge
 from diptych.http.errors.json_paths import format_path
 
@@ -54,6 +56,11 @@ def parse_json(
     except ValueError as error:  # JSONDecodeError, and integers of too many digits
         raise Malformed(f"not JSON: {error}", item) from None
     return value
+
+
+def filter_of_query(text: str | None) -> Filter | None:
+    """The `filter` of a query string, which is JSON. Raises as `parse_json` and `parse_filter`."""
+    return None if text is None else parse_filter(parse_json(text, "filter"))
 
 
 class _Refused(str):

@@ -29,7 +29,7 @@ from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
 from diptych.http.options import HttpOptions
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.form import Form
-from diptych.http.parsing.json import parse_json, read_json
+from diptych.http.parsing.json import filter_of_query, parse_json, read_json
 from diptych.http.parsing.json_images import check_image_bytes, parse_image_uri
 from diptych.http.parsing.limits import check_at_most, check_count, check_lengths, check_query_text
 from diptych.http.parsing.multipart import Part, read_parts
@@ -69,8 +69,7 @@ async def read_search(request: Request, options: HttpOptions) -> SearchInput:
 def search_of_query_string(parameters: SearchQuery, options: HttpOptions) -> SearchInput:
     """Read `GET /search?q=...`. Errors name the parameter."""
     _check_options(parameters, options.limits)
-    text = parameters.filter
-    filter = None if text is None else parse_filter(parse_json(text, "filter"))
+    filter = filter_of_query(parameters.filter)
     query = WeightedQuery(check_query_text(parameters.q, "q", options.limits), "q")
     order_by = parse_order(parameters.order_by, parameters.direction)
     return _input([query], filter, order_by, parameters, options)
