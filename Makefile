@@ -216,7 +216,7 @@ npm:
 .PHONY: npm
 
 postgresql:
-	@ls /usr/lib/postgresql/1[6-9]/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	@ls /usr/lib/postgresql/1[6-9]/bin/initdb >/dev/null 2>&1 || initdb --version 2>/dev/null | grep -Eq '\) (1[6-9]|[2-9][0-9])' || { \
 	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql-17 >/dev/null; } || \
 	  echo 'tests with PostgreSQL are left out: they need PostgreSQL 16 or newer' >&2
 .PHONY: postgresql
