@@ -3,9 +3,9 @@
     PYTHONPATH=tests python -m benchmarks.refresh_trials [--seeds N] [--write docs/refresh.md]
 
 Five conditions (drawn symbols at three sizes, recoloured icons and photographs under other names), each
-with N seeds: other pictures, and another order of training. The truth is what the published version does
-on further pictures of the same kind, of which the refresh had none. Each run takes as long as a refresh;
-a finished one is a line of --results, and the same command goes on after those.
+with N seeds: other pictures, and another order of training; and 2,000 drawn symbols once. The truth is what
+the published version does on further pictures of the same kind, of which the refresh had none. Each run
+takes as long as a refresh; a finished one is a line of --results, and the same command goes on after those.
 """
 
 import os
@@ -44,6 +44,7 @@ from support.default_model import DEFAULT_MODEL, MODEL_REPO
 
 MARKS, NAME, N_SEEDS, N_FURTHER = "bench-refresh-trials", "mine", 3, 300
 CONDITIONS = (("drawn", 20), ("icons", 60), ("photographs", 60), ("drawn", 60), ("drawn", 200))
+ONCE = ("drawn", 2000)
 HEADER = (
     "pairs", "seed", "own", "new pictures", "own, all labels", "new pictures, all labels",
     "shipped photographs", "shipped drawings", "steps × rate", "weight", "minutes", "processor minutes",
@@ -100,19 +101,18 @@ def main() -> int:
     others = OtherPrograms()
     if not args.table:
         done = {(one.kind, one.n, one.seed) for one in stored(args.results)}
-        left = [
-            (*condition, seed)
-            for seed in range(args.seeds)
-            for condition in CONDITIONS
-            if (*condition, seed) not in done
-        ]
         with sigterm_as_interrupt():
-            for kind, n, seed in left:
+            for kind, n, seed in [one for one in _planned(args.seeds) if one not in done]:
                 _keep(args.results, _trial(kind, n, seed))
     command = f"python -m benchmarks.refresh_trials --seeds {args.seeds}"
     busy = "" if args.table else f" {others.said()}"
     finish(f"{conditions(command)}{busy}\n\n{report(stored(args.results), args.seeds)}\n", args.write, MARKS)
     return 0
+
+
+def _planned(n_seeds: int) -> list[tuple[str, int, int]]:
+    """Kind, pairs and seed of all runs, one seed of all conditions after the other."""
+    return [(*condition, seed) for seed in range(n_seeds) for condition in CONDITIONS] + [(*ONCE, 0)]
 
 
 def stored(results: Path) -> list[Trial]:
@@ -206,7 +206,7 @@ def report(trials: Sequence[Trial], n_seeds: int) -> str:
     """How many runs there are, one row a run, and how many intervals cover the truth."""
     commits = ", ".join(sorted({one.commit for one in trials}))
     said = (
-        f"{len(trials)} of {n_seeds * len(CONDITIONS)} runs are finished (commit {commits}). Top-1 before → "
+        f"{len(trials)} of {len(_planned(n_seeds))} runs are finished (commit {commits}). Top-1 before → "
         "after; in brackets the 95% interval of the new accuracy that the refresh reports. New pictures: the "
         "published version on pictures of the same kind that it has not learned from."
     )
