@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from diptych_client import Client, LabelSetReport
 from support.browser import Watched
@@ -431,21 +431,25 @@ def lose_responses(page: Page, n: int) -> None:
     page.route("**/verdicts", lose, times=n)
 
 
+def is_lost_answer(request: Request) -> bool:
+    return request.url.endswith("/verdicts") and request.failure is not None
+
+
 def test_answer_whose_response_was_lost_is_taken_back_before_and_after_it_is_sent_again(
     opened: Page, client: Client
 ) -> None:
     lose_responses(opened, 1)
-    sent_again = press(opened, "1")
-    expect(opened.get_by_role("alert")).to_contain_text("1 answer not stored yet")
+    with opened.expect_event("requestfailed", is_lost_answer):
+        sent_again = press(opened, "1")
     assert verdicts(client) == {sent_again: ("red",)}
-    expect(opened.get_by_role("alert")).to_have_count(0)
+    wait_until_sent(opened)
     opened.keyboard.press("z")
     expect(asked(opened)).to_have_text(sent_again)
     wait_until_sent(opened)
     assert verdicts(client) == {}
     lose_responses(opened, 1)
-    press(opened, "1")
-    expect(opened.get_by_role("alert")).to_contain_text("1 answer not stored yet")
+    with opened.expect_event("requestfailed", is_lost_answer):
+        press(opened, "1")
     opened.keyboard.press("z")
     expect(opened.get_by_role("alert")).to_have_count(0)
     wait_until_sent(opened)
