@@ -1,28 +1,24 @@
 """The committed configuration of nginx in front of a server process."""
 
-import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from support.callers import wait_until
+from support.nginx import needs_nginx, nginx
 from support.pictures import noise
 from support.server import RunningServer, serve
 from support.tars import tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
 
-CONFIG = Path(__file__).parents[3] / "docker" / "nginx.conf"
 IMAGES = "/collections/default/images"
 VERSIONS = "/models/mine/versions"
 TAR = {"Content-Type": "application/x-tar"}
-pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+pytestmark = needs_nginx
 
 
 @dataclass(frozen=True)
@@ -30,71 +26,32 @@ class Proxied:
     """A server that trusts the nginx before it."""
 
     server: RunningServer
-    port: int
+    address: str
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}"
 
     def clients(self) -> list[Any]:
         """Whom the access log names, in turn."""
         return [line["client"] for line in self.server.log() if "client" in line]
 
+    def connect(self) -> socket.socket:
+        host, _, port = self.address.rpartition(":")
+        return socket.create_connection((host, int(port)), timeout=60)
+
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    folder = tmp_path_factory.mktemp("nginx")
     write_tiny_bundle(folder / "model_repo", precisions={"fp32": "glacial"})
     flags, patient = ["--trusted-proxies", "127.0.0.1"], {"header_timeout_s": 60}
-    with serve(folder / "model_repo", TINY, folder / "data", *flags, constants=patient) as server:
-        config = config_for(folder, port, server.url.removeprefix("http://"))
-        subprocess.run([*command(folder, config), "-t"], check=True)
-        process = subprocess.Popen(command(folder, config))
-        try:
-            wait_until(lambda: listens(port))
-            yield Proxied(server, port)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
-
-
-def config_for(folder: Path, port: int, server: str) -> Path:
-    """The committed one on other ports, with folders of its own, and less time for a head."""
-    text = CONFIG.read_text()
-    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    places = "".join(f"{name}_temp_path {folder}/{name};\n" for name in names)
-    for old, new in (
-        ("server 127.0.0.1:8000;", f"server {server};"),
-        ("listen 80;", f"listen 127.0.0.1:{port};"),
-        ("client_header_timeout 10s;", "client_header_timeout 1s;"),
-        ("http {", f"http {{\n{places}access_log {folder}/access.log;\n"),
+    less = {"client_header_timeout 10s;": "client_header_timeout 1s;"}
+    with (
+        serve(folder / "model_repo", TINY, folder / "data", *flags, constants=patient) as server,
+        nginx(folder, server.url.removeprefix("http://"), changes=less) as address,
     ):
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    config = folder / "nginx.conf"
-    config.write_text(text)
-    return config
-
-
-def command(folder: Path, config: Path) -> list[str]:
-    user = "user root; " if os.geteuid() == 0 else ""  # the folders of tests are their user's
-    rules = f"{user}daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;"
-    return ["nginx", "-p", str(folder), "-c", str(config), "-g", rules]
-
-
-def connect_to(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=60)
+        yield Proxied(server, address)
 
 
 def post_text(url: str, address: str, **headers: str) -> int:
@@ -111,7 +68,7 @@ def test_request_goes_through_and_its_callers_address_is_known(proxied: Proxied)
 
 
 def test_head_that_does_not_come_is_cut_off_by_the_proxy(proxied: Proxied) -> None:
-    with connect_to(proxied.port) as caller:
+    with proxied.connect() as caller:
         caller.sendall(b"POST /embed HTTP/1.1\r\nHo")
         assert caller.recv(1000).partition(b"\r\n")[0] in {b"", b"HTTP/1.1 408 Request Time-out"}
 
@@ -120,7 +77,7 @@ def test_head_that_does_not_come_is_cut_off_by_the_proxy(proxied: Proxied) -> No
     ("path", "limit"), [("/embed", 100_000_000), (IMAGES, 2_000_000_000), (VERSIONS, 4_000_000_000)]
 )
 def test_body_over_the_limit_is_refused_before_it_is_sent(proxied: Proxied, path: str, limit: int) -> None:
-    with connect_to(proxied.port) as caller:
+    with proxied.connect() as caller:
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-tar\r\n"
         caller.sendall(f"{head}Content-Length: {limit + 1}\r\n\r\n".encode())
         answer = caller.recv(1000)
@@ -131,7 +88,7 @@ def test_body_over_the_limit_is_refused_before_it_is_sent(proxied: Proxied, path
 def test_bulk_add_reaches_the_server_as_it_comes(proxied: Proxied) -> None:
     inputs = proxied.server.log_file.parent / "jobs"
     before = len(list(inputs.iterdir())) if inputs.exists() else 0
-    with connect_to(proxied.port) as caller:
+    with proxied.connect() as caller:
         head = f"POST {IMAGES} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-tar\r\n"
         caller.sendall(f"{head}Content-Length: 900000000\r\n\r\n".encode() + b"x" * 300_000)
         wait_until(lambda: len(list(inputs.iterdir())) > before)
