@@ -35,16 +35,12 @@ def test_fifty_kills_of_servers_and_databases(story: Story, durable: Cluster) ->
 
 
 def lose_in_turns(story: Story, durable: Cluster, n_kills: int) -> None:
-    def crash() -> None:
-        durable.stop("immediate")
-        durable.start()
-
     def end_all() -> None:
         durable.execute(END_ALL)
 
     for _ in range(n_kills):
         story.die_at_random()
-        story.write_beside(crash, PATIENT)
+        story.write_beside(durable.crash, PATIENT)
         story.write_beside(end_all, PATIENT)
     story.check_content()
 

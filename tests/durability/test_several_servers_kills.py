@@ -28,20 +28,19 @@ def disturbed(
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=3) as pool:
         load = Load([stack.enter_context(common.replica(f"data{n}")) for n in range(3)])
         assert load.replicas[0].client.post("/collections", json={"name": "pets"}).status_code == 201
-        running: list[Future[None]] = [pool.submit(load.run, n, n) for n in range(3)]
+        running: list[Future[None]] = [pool.submit(load.run, load.replicas[n], n) for n in range(3)]
         try:
             for n_round in range(n_rounds):
                 written_more(load, 10)
                 victim = n_round % 3
                 load.replicas[victim].server.stop(signal.SIGKILL)
-                load.killed.add(load.replicas[victim].server.url)
+                load.killed.add(load.replicas[victim])
                 running[victim].result()
                 written_more(load, 10)
                 load.replicas[victim] = stack.enter_context(common.replica(f"data{victim}"))
-                running[victim] = pool.submit(load.run, victim, 3 + n_round)
+                running[victim] = pool.submit(load.run, load.replicas[victim], 3 + n_round)
                 written_more(load, 10)
-                durable.stop("immediate")
-                durable.start()
+                durable.crash()
                 written_more(load, 10)
                 disturb()
                 written_more(load, 10)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -70,6 +71,21 @@ class Cluster:
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; `immediate` is as a crash."""
         self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", self._data)
+
+    def crash(self) -> None:
+        """Stop the server as a crash does, and start it again."""
+        self.stop("immediate")
+        self.start()
+
+    def kill_connection(self) -> None:
+        """Kill the process of a connection of diptych, as Linux may when memory runs out.
+
+        PostgreSQL then ends all other connections, and recovers.
+        """
+        ((pid,), *_) = self.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'diptych%' ORDER BY random()"
+        )
+        os.kill(pid, signal.SIGKILL)
 
     def promote(self) -> None:
         """Let a standby take over; return when it takes writes."""

@@ -1,7 +1,7 @@
 """Several servers on one PostgreSQL database, each with its own data folder and all with one of originals."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,57 +13,71 @@ from support.server import RunningServer, serve
 from support.tiny_bundle import TINY
 
 
-@dataclass(frozen=True)
-class Replica:
-    """One of the servers, and a client of it."""
+class Unavailable(Exception):
+    """A server, or the proxy before it, answers that it has no answer for now."""
 
-    server: RunningServer
+
+@dataclass(frozen=True)
+class Caller:
+    """A caller of the servers: of one of them, or of a proxy before them."""
+
     client: httpx.Client
+
+    def ask(self, method: str, path: str, or_status: Sequence[int] = (), **request: Any) -> httpx.Response:
+        """Send a request; require success or one of the statuses. Raises Unavailable: no answer for now."""
+        answer = self.client.request(method, path, **request)
+        if answer.status_code in {502, 503, 504}:
+            raise Unavailable(answer.text)
+        assert answer.is_success or answer.status_code in or_status, answer.text
+        return answer
 
     def add(
         self, collection: str, *pictures: tuple[str, bytes], kind: str = "", replace: bool = False
     ) -> None:
         """Add pictures by their ids, with a `kind` in their metadata; return when they are acknowledged."""
-        added = self.client.post(
+        added = self.ask(
+            "POST",
             f"/collections/{collection}/images",
             files=[("image", (id, payload, "image/png")) for id, payload in pictures],
             data={"items": json.dumps([{"id": id, "metadata": {"kind": kind}} for id, _ in pictures])},
             params={"replace": str(replace).lower()},
         )
-        assert added.status_code == 200, added.text
         assert all(one["status"] != "failed" for one in added.json()["outcomes"]), added.text
+
+    def search(self, collection: str, k: int = 100, **search: Any) -> dict[str, Any]:
+        """The answer to a search by a text."""
+        request = {"query": {"text": "red"}, "collections": [collection], "k": k, **search}
+        found: dict[str, Any] = self.ask("POST", "/search", json=request).json()
+        return found
 
     def find(self, collection: str, k: int = 100, **search: Any) -> list[str]:
         """The ids of the images that a search by a text finds."""
-        request = {"query": {"text": "red"}, "collections": [collection], "k": k, **search}
-        found = self.client.post("/search", json=request)
-        assert found.status_code == 200, found.text
-        return [hit["id"] for hit in found.json()["hits"]]
+        return [hit["id"] for hit in self.search(collection, k, **search)["hits"]]
 
     def cosines(self, collection: str) -> dict[str, float]:
         """The cosines of the images to a text."""
-        request = {"query": {"text": "red"}, "collections": [collection], "k": 100}
-        found = self.client.post("/search", json=request)
-        assert found.status_code == 200, found.text
-        return {hit["id"]: hit["cosine"] for hit in found.json()["hits"]}
+        return {hit["id"]: hit["cosine"] for hit in self.search(collection)["hits"]}
 
     def rollout(self, id: str) -> dict[str, Any]:
         """A rollout as this server shows it."""
-        found = self.client.get(f"/rollouts/{id}")
-        assert found.status_code == 200, found.text
-        shown: dict[str, Any] = found.json()
+        shown: dict[str, Any] = self.ask("GET", f"/rollouts/{id}").json()
         return shown
 
     def active_version(self) -> int:
         """The number of the version that serves."""
-        (model,) = self.client.get("/models").json()["models"]
+        (model,) = self.ask("GET", "/models").json()["models"]
         return int(model["active"])
 
     def n_images(self, collection: str) -> int:
         """The number of images that the server counts."""
-        found = self.client.get(f"/collections/{collection}")
-        assert found.status_code == 200, found.text
-        return int(found.json()["n_images"])
+        return int(self.ask("GET", f"/collections/{collection}").json()["n_images"])
+
+
+@dataclass(frozen=True)
+class Replica(Caller):
+    """One of the servers, and a client of it."""
+
+    server: RunningServer
 
 
 @dataclass(frozen=True)
@@ -103,7 +117,7 @@ class Common:
             ) as server,
             httpx.Client(base_url=server.url, timeout=30) as client,
         ):
-            yield Replica(server, client)
+            yield Replica(client, server)
 
     @contextmanager
     def replicas(self, n: int) -> Iterator[list[Replica]]:
