@@ -208,7 +208,7 @@ class Settings(BaseSettings):
     read_only: bool = Field(
         False,
         description="write nothing to the data folder and refuse every change, so that the folder may be one "
-        "that this user may only read",
+        "that this user may only read; with DIPTYCH_STORE, write nothing to database and originals",
     )
     max_data_bytes: int | None = Field(
         None,
@@ -420,6 +420,11 @@ class Settings(BaseSettings):
         return self.data_dir if self.originals is None else Path(self.originals.removeprefix("file://"))
 
     @property
+    def data_dir_is_read_only(self) -> bool:
+        """Whether nothing is written to the data folder. Next to a database, it is the server's own cache."""
+        return self.read_only and self.store is None
+
+    @property
     def library_folders(self) -> dict[str, Path]:
         """The folders of the libraries, by name."""
         return {
@@ -465,9 +470,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _require_own_store_to_be_read_only(self) -> Self:
-        if self.read_only and self.store is not None:
-            raise ValueError("a server with DIPTYCH_STORE cannot be read-only yet: leave one of both out")
+    def _require_originals_of_read_only_server(self) -> Self:
+        if self.read_only and self.store is not None and self.originals is None:
+            raise ValueError(
+                "a read-only server with DIPTYCH_STORE needs DIPTYCH_ORIGINALS: without it, the server whose "
+                "data folder has the image files uses the database alone"
+            )
         return self
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from diptych.core.collections.stored.peers import News
 from diptych.core.rollout.ports import SwitchRefused, of_rollout
 from diptych.core.rollout.types import CollectionMove, Rollout, ServedVersions
 from diptych.core.types import Target
-from diptych.errors import ConfigError, Conflict, DataDirLocked, StoreUnavailable
+from diptych.errors import ConfigError, Conflict, DataDirLocked, StoreReadOnly, StoreUnavailable
 from diptych.settings import Settings
 from diptych.wiring.store import open_store
 from integration.store_contract import REF, row
@@ -60,6 +60,10 @@ def run(url: str, tmp_path: Path) -> Run:
 def opened(url: str, folder: Path, name: str) -> PostgresStore:
     (folder / "originals").mkdir(exist_ok=True)
     return PostgresStore(url, folder / name, originals=folder / "originals")
+
+
+def opened_read_only(url: str, folder: Path) -> PostgresStore:
+    return PostgresStore(url, folder / "reader", originals=folder / "originals", reads_only=True)
 
 
 async def created(store: PostgresStore) -> int:
@@ -395,3 +399,45 @@ def test_originals_of_one_server_are_moved_before_several_share_them(url: str, t
         open_store(settings, Quota(), lock).close_now()
     assert (alone / DATABASE_ID).read_text() == (common / DATABASE_ID).read_text()
     opened(url, tmp_path, "new").close_now()
+
+
+def test_server_that_only_reads_knows_the_others_and_they_do_not_know_it(
+    run: Run, url: str, tmp_path: Path
+) -> None:
+    async def story(one: PostgresStore, other: PostgresStore) -> None:
+        reader = opened_read_only(url, tmp_path)
+        try:
+            assert (len(await one.peers.others()), len(await reader.peers.others())) == (1, 2)
+            await one.peers.announce("ready")
+            await reader.peers.announce("not heard")
+            assert len(await one.peers.lacking_announcement("ready")) == 1  # the other one, not the reader
+            assert await other.peers.announced("not heard") == {}
+            c = await created(one)
+            with pytest.raises(StoreReadOnly, match="the server is read-only"):
+                await add(reader, c, "a")
+            keys = await add(one, c, "a")
+            assert [change.keys for change in (await reader.peers.news()).changes] == [keys]
+            assert not await reader.peers.leads()
+            await one.close()
+            await other.close()
+            assert await reader.peers.others() == []
+            assert not await reader.peers.leads()
+        finally:
+            await reader.close()
+
+    run(story)
+
+
+def test_server_that_uses_a_database_alone_minds_one_that_only_reads(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "LOCK_WAIT_S", 0.1)
+    opened(url, tmp_path, "one").close_now()
+    reader = opened_read_only(url, tmp_path)
+    with pytest.raises(DataDirLocked, match=r"in use by another server \(diptych "):
+        PostgresStore(url, tmp_path / "originals")
+    reader.close_now()
+    alone = PostgresStore(url, tmp_path / "originals")
+    with pytest.raises(DataDirLocked, match=r"in use by another server \(diptych "):
+        opened_read_only(url, tmp_path)
+    alone.close_now()

@@ -32,8 +32,8 @@ class Services:
     """Everything that routes call. Built once by wiring, started on the event loop, closed at the stop.
 
     `serving` has the snapshot that requests use; `versions` are all that are loaded. With `read_only`,
-    nothing is written: rollouts and jobs that had not ended stay as they are. One class of many fields, so
-    that routes get one object.
+    nothing is written: rollouts and jobs that had not ended stay as they are, unless other servers of the
+    database go on with them. One class of many fields, so that routes get one object.
     """
 
     serving: Serving
@@ -59,6 +59,7 @@ class Services:
         await self.collections.open()
         if self.read_only:
             await self.rollouts.open_read_only()
+            await self.jobs.open_read_only()
         else:
             await self.rollouts.open()
             await self.jobs.open()

@@ -29,7 +29,7 @@ def index_files_of(
         settings.data_dir / FOLDER,
         quota,
         lambda n_bytes: require_space(disk_bytes=n_bytes),
-        read_only=settings.read_only,
+        read_only=settings.data_dir_is_read_only,
         note=note,
     )
 

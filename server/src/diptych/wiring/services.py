@@ -47,12 +47,11 @@ def build(
     version is loaded; `Services.start` waits for the result.
     """
     check_choice(settings)
-    read_only = settings.read_only
-    lock = (DataLock.shared if read_only else DataLock)(settings.data_dir)
+    lock = (DataLock.shared if settings.data_dir_is_read_only else DataLock)(settings.data_dir)
     try:
         refuse_unfinished(settings.data_dir)
         use_one_blas_thread()
-        quota = Quota(None if read_only else settings.max_data_bytes)  # counting takes a while
+        quota = Quota(None if settings.read_only else settings.max_data_bytes)  # counting takes a while
         bucket = open_bucket(settings)
         store = open_store(settings, quota, lock, bucket)
     except BaseException:

@@ -68,9 +68,10 @@ def open_store(settings: Settings, quota: Quota, lock: DataLock, bucket: "Bucket
         lock,
         is_used=bool(files_of_rows(originals)) if isinstance(originals, Path) else originals.has_images(),
         originals=None if settings.originals is None else originals,
+        reads_only=settings.read_only,
     )
     try:
-        _require_images(originals, store.n_originals_now)
+        _require_images(originals, store.n_originals_now, writes=not settings.read_only)
         _remove_stale_indexes(store, settings.data_dir)
     except BaseException:
         store.close_now()
@@ -103,14 +104,15 @@ def _require_common(originals: "Path | Bucket", data_dir: Path) -> None:
         )
 
 
-def _require_images(originals: "Path | Bucket", count: Callable[[], int]) -> None:
+def _require_images(originals: "Path | Bucket", count: Callable[[], int], *, writes: bool) -> None:
     """Raise CorruptStore if the folder of originals that rows refer to is gone, StoreUnavailable if an object
-    store takes no writes. The log has what is empty.
+    store takes no writes, where the server `writes`. The log has what is empty.
     """
     if isinstance(originals, Path):
         require_images(originals, count)
         return
-    originals.now()  # a write
+    if writes:
+        originals.now()  # a write
     if not originals.has_images() and (n_files := count()):
         log.warning(
             "the object store %s has no images, and the database knows of originals in it (files: %d)",

@@ -66,7 +66,7 @@ class FolderIds:
         """Write the id where it is not there yet. Raises StoreError."""
         if isinstance(self.originals, Path):
             _write(self.originals, id)
-        else:
+        elif id_of(self.originals) is None:  # a server that only reads may have no key to write
             self.originals.write_id(id)
         _write(self.data_dir, id)
 

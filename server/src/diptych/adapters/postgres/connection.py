@@ -30,6 +30,7 @@ _DEFAULTS: dict[str, Any] = {
 _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
+_READS_ONLY = "SET default_transaction_read_only = on"  # as an option, it contradicts target_session_attrs
 _WITH_WARNINGS = "SET client_min_messages = warning"  # see `is_unreplicated`
 _WAITS_FOR_STANDBYS = "syncrep.c"  # the source file of PostgreSQL; it warns of cancelled waits alone
 _PORTS = re.compile(r"[0-9,]*")
@@ -93,8 +94,13 @@ class PostgresConnection:
             self.is_unreplicated = True
 
 
-def connect(url: str, application_name: str, dialect: Dialect) -> PostgresConnection:
-    """Open a connection, blocking. What the URL says wins over our defaults. Raises psycopg.Error."""
+def connect(
+    url: str, application_name: str, dialect: Dialect, *, reads_only: bool = False
+) -> PostgresConnection:
+    """Open a connection, blocking. What the URL says wins over our defaults. Raises psycopg.Error.
+
+    `reads_only`: the database refuses every write.
+    """
     given = _parsed(url)
     options = f"{_OPTIONS} {given.pop('options', '')}"
     values = {**_DEFAULTS, "application_name": application_name, **given, "options": options}
@@ -105,6 +111,8 @@ def connect(url: str, application_name: str, dialect: Dialect) -> PostgresConnec
     raw.adapters.register_loader("numeric", _PlainNumber)
     raw.execute(_DURABLE)
     raw.execute(_WITH_WARNINGS)
+    if reads_only:
+        raw.execute(_READS_ONLY)
     return PostgresConnection(raw, dialect)
 
 

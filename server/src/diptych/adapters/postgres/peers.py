@@ -96,7 +96,10 @@ class PostgresPeers:
         return await self._threads.read(lambda db: announcements.lacking(db, what, self._threads.pid))
 
     async def announced(self, prefix: str) -> Mapping[str, Announced]:
-        """What servers have announced that begins with a prefix, those that are gone, too."""
-        if self.is_alone:
+        """What servers have announced that begins with a prefix, those that are gone, too.
+
+        Nothing where this server only reads: its role, or its standby, may not show who is alive.
+        """
+        if self.is_alone or self._threads.reads_only:
             return {}
         return await self._threads.read(lambda db: announcements.found(db, prefix))

@@ -89,36 +89,61 @@ def prepare(db: PostgresConnection, folder: FolderId, *, is_used: bool) -> None:
     if version > VERSION:
         raise StoreError(f"the database has schema {version}, this version knows up to {VERSION}")
     if not version:
+        id = id or token_hex(16)
         if is_used:
             raise CorruptStore(
                 "the data folder was in use and the database is empty: files would be removed as unknown; "
                 "restore the database, or take an empty folder"
             )
-        _create(db, id or token_hex(16))
+        _create(db, id)
     else:
         _convert(db, version)
     db.execute(announcements.TABLE)  # which earlier releases lack, and do not mind
     if version < VERSION:
         db.execute("INSERT INTO schema_version VALUES (?, now()::text)", (VERSION,))
+    vector_tables.drop(db, vector_tables.of_no_collection(db))
+    _require_together(db, folder, id)
+
+
+def require_prepared(db: PostgresConnection, folder: FolderId) -> None:
+    """Raise StoreError unless a server that may write has made the tables of this release, and ConfigError
+    unless the database is that of the originals. Writes nothing to the database.
+    """
+    version = _version(db)
+    if version != VERSION or not _has_writes(db):
+        raise StoreError(
+            f"the database has schema {version}, and this read-only server needs schema {VERSION}: start a "
+            "server of this release once that may write"
+        )
+    _require_together(db, folder, folder.known())
+
+
+def _require_together(db: PostgresConnection, folder: FolderId, id: str | None) -> None:
+    """Raise ConfigError unless the database and the originals have the same id; keep it in the folder."""
     (found,) = db.execute("SELECT folder FROM last_write").fetchone() or ("",)
-    if version and found != id:
+    if found != id:
         raise ConfigError(
             f"the database and {folder.originals_name} do not belong together: originals would be missing, "
             "or removed as unknown; name the one that this database was first used with, or take an empty "
             "database and an empty one"
         )
-    vector_tables.drop(db, vector_tables.of_no_collection(db))
     folder.keep(found)
 
 
 def _convert(db: PostgresConnection, version: int) -> None:
-    (has_writes,) = db.execute("SELECT to_regclass('writes') IS NOT NULL").fetchone() or (False,)
+    has_writes = _has_writes(db)
     if (others := servers.others(db)) and (version < VERSION or not has_writes):
         raise DataDirLocked(f"the database has to be converted, and {servers.stop_first(others)}")
     for statement in () if has_writes else _BEFORE_WRITES:
         db.execute(statement)
     for statement in chain.from_iterable(CONVERSIONS[version - OLDEST :]):
         db.execute(translated(statement))
+
+
+def _has_writes(db: PostgresConnection) -> bool:
+    """Whether the tables are there by which several servers know each other's writes."""
+    (is_there,) = db.execute("SELECT to_regclass('writes') IS NOT NULL").fetchone() or (False,)
+    return bool(is_there)
 
 
 def _create(db: PostgresConnection, id: str) -> None:

@@ -35,17 +35,20 @@ class PostgresStore:
         *,
         is_used: bool = False,
         originals: Originals | None = None,
+        reads_only: bool = False,
     ) -> None:
         """Open the store, blocking. `is_used`: the originals' folder has files that a database must know of.
 
         `originals`: that folder, or object store, which other servers of the database share; None: the data
-        folder. Raises DataDirLocked naming the holder, StoreUnavailable, StoreError, CorruptStore,
-        ConfigError.
+        folder. `reads_only`: write nothing but to the data folder, which is of this server alone. Raises
+        DataDirLocked naming the holder, StoreUnavailable, StoreError, CorruptStore, ConfigError.
         """
         self._lock, self._data_dir = lock or DataLock(data_dir), data_dir
         try:
             folder = FolderIds(data_dir, originals or data_dir)
-            self._threads = PostgresThreads(url, folder, is_used=is_used, shared=originals is not None)
+            self._threads = PostgresThreads(
+                url, folder, is_used=is_used, shared=originals is not None, reads_only=reads_only
+            )
         except BaseException:
             self._lock.close()
             raise

@@ -24,7 +24,7 @@ from diptych.adapters.postgres.errors import (
     translated,
 )
 from diptych.adapters.postgres.retries import PAUSE_S, Outage, Retries
-from diptych.adapters.postgres.schema import FolderId, prepare, require_usable
+from diptych.adapters.postgres.schema import FolderId, prepare, require_prepared, require_usable
 from diptych.adapters.postgres.writes import LastWrite
 from diptych.adapters.sql.connection import AnyStep, Result, Work
 from diptych.core.types import DatabaseReport
@@ -52,15 +52,26 @@ class PostgresThreads:
     cannot write. Work is a function of the database, and may run more than once. Every transaction that
     writes is numbered and leaves its id (see `writes`): the next one sees whether a COMMIT without an answer
     took place, whether another server has written, and whether the database has lost what was acknowledged.
+
+    A server that only reads writes nothing, announces nothing, and is not alive for the others.
     """
 
-    def __init__(self, url: str, folder: FolderId, *, is_used: bool = False, shared: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: FolderId,
+        *,
+        is_used: bool = False,
+        shared: bool = False,
+        reads_only: bool = False,
+    ) -> None:
         """Connect, take the lock, and make or convert the tables, blocking.
 
-        `folder`, `is_used`: see `prepare`. `shared`: other servers may use the database, too. Raises
-        DataDirLocked naming the holder, StoreUnavailable, StoreError, ConfigError, CorruptStore.
+        `folder`, `is_used`: see `prepare`. `shared`: other servers may use the database, too; one that
+        `reads_only` makes and converts nothing. Raises DataDirLocked naming the holder, StoreUnavailable,
+        StoreError, ConfigError, CorruptStore.
         """
-        self._url, self.server, self.is_shared = url, token_hex(16), shared
+        self._url, self.server, self.is_shared, self.reads_only = url, token_hex(16), shared, reads_only
         self._outage = Outage(described(url))
         self.application_name = f"diptych {gethostname()[:30]} {os.getpid()}"
         self._dialect = PostgresDialect()
@@ -92,8 +103,10 @@ class PostgresThreads:
         """Run `work` in one transaction: durable when this returns, rolled back when it raises.
 
         `then` is called after the transaction has ended, even if the caller is cancelled. `makes_room` is of
-        no use here: the disk of the database is not ours.
+        no use here: the disk of the database is not ours. Raises StoreReadOnly.
         """
+        if self.reads_only:
+            raise StoreReadOnly("the database: the server is read-only")
 
         def transact() -> Result:
             try:
@@ -117,7 +130,7 @@ class PostgresThreads:
 
     def require_writable(self) -> None:
         """Raise StoreUnavailable while the database is out of reach, has lost writes or is used by another
-        server, StoreReadOnly for a standby. Blocking.
+        server, StoreReadOnly for a standby, which does for a server that only reads. Blocking.
         """
         self._readers.submit(self._require_writable).result()
 
@@ -150,11 +163,15 @@ class PostgresThreads:
 
     def announce(self, what: str, note: str) -> None:
         """Say something to the other servers, as long as this one is alive. Blocking."""
+        if self.reads_only:
+            return
         self._announced[what] = note
         self._writer.submit(self._do, lambda db: announcements.put(db, {what: note})).result()
 
     def withdraw(self, what: str, *, of_all: bool = False) -> None:
         """Say something no more; `of_all`: nobody does. Blocking."""
+        if self.reads_only:
+            return
         self._announced.pop(what, None)
         self._writer.submit(self._do, lambda db: announcements.remove(db, what, of_all=of_all)).result()
 
@@ -209,14 +226,15 @@ class PostgresThreads:
 
     def _seen(self, db: PostgresConnection) -> tuple[int, int]:
         """The number of the last write, and of the servers that live."""
-        return writes.last_write(db).number, 1 + len(servers.others_of(db, self.pid))
+        n_others = len(servers.others_of(db, self.pid))
+        return writes.last_write(db).number, n_others + (0 if self.reads_only else 1)
 
     def _require_writable(self) -> None:
         def work(db: PostgresConnection) -> bool:
             self.last_write(db)
             return db.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
 
-        if self._query(work, waits=False):
+        if self._query(work, waits=False) and not self.reads_only:
             raise StoreReadOnly("the database takes no writes, as a standby does")
 
     def _require_known(self, db: PostgresConnection, last: LastWrite) -> None:
@@ -240,7 +258,10 @@ class PostgresThreads:
             require_usable(db)
             self._lock(db)
             with postgres_errors_translated(), db.raw.transaction():
-                prepare(db, folder, is_used=is_used)
+                if self.reads_only:
+                    require_prepared(db, folder)
+                else:
+                    prepare(db, folder, is_used=is_used)
                 self.known = writes.last_write(db)
         except BaseException:
             self._forget(db)
@@ -362,14 +383,14 @@ class PostgresThreads:
         return db
 
     def _open(self) -> PostgresConnection:
-        db = connect(self._url, self.application_name, self._dialect)
+        db = connect(self._url, self.application_name, self._dialect, reads_only=self.reads_only)
         self._connections.add(db)
         return db
 
     def _lock(self, db: PostgresConnection) -> None:
         """Take the lock of the database. Raises DataDirLocked naming the holder."""
         until = time.monotonic() + LOCK_WAIT_S
-        while not servers.lock(db, shared=self.is_shared):
+        while not servers.lock(db, shared=self.is_shared, reads_only=self.reads_only):
             if time.monotonic() > until:
                 raise DataDirLocked(
                     f"the database {described(self._url)} is in use by another server "

@@ -97,6 +97,11 @@ class Jobs:
         if not self._collections.peers.is_alone:
             self._background.start(self._look_at_others(), "looking at jobs of other servers")
 
+    async def open_read_only(self) -> None:
+        """Follow the jobs of other servers, where there are some; run none."""
+        if not self._collections.peers.is_alone:
+            self._background.start(self._look_at_others(), "looking at jobs of other servers")
+
     async def close(self) -> None:
         """Stop running jobs; writes that have begun are finished, and jobs continue at the next start."""
         await self._background.close()

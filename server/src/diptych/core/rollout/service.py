@@ -88,17 +88,31 @@ class Rollouts:
             self._kept.target = served.previous
         await self._known.open()
         await self._watcher.open()
+        self._background.start(self._watcher.watch(), "watching the model repository")
+        self._start()
+
+    async def open_read_only(self) -> None:
+        """Know the rollouts that there were; none is resumed, and nothing is watched.
+
+        Where other servers use the database, this one moves with them, and they do not wait for it: from a
+        switch until it has loaded the version, it answers nothing about collections. Raises ConfigError for a
+        database that no server has used yet.
+        """
+        await self._known.open()
+        if self._peers.is_alone:
+            return
+        if await self._parts.store.served() is None:
+            raise ConfigError("no server has served the database yet: start one that may write first")
+        self._start()
+
+    def _start(self) -> None:
+        """Start to run rollouts, or to take part in those of other servers."""
         idle = EncoderShare(self._parts.versions.busy_s, only_spare=True)
         keeping_up = self._kept.keep_up(idle, lambda: self._known.under_way is not None)
         self._background.start(self._worker.work(), "running rollouts")
-        self._background.start(self._watcher.watch(), "watching the model repository")
         self._background.start(keeping_up, "keeping the version that served before")
         if not self._peers.is_alone:
             self._background.start(self._look_at_others(), "taking part in rollouts of other servers")
-
-    async def open_read_only(self) -> None:
-        """Know the rollouts that there were; none is resumed, and nothing is watched."""
-        await self._known.open()
 
     async def close(self) -> None:
         """Stop; a rollout that is under way is resumed by the next start."""

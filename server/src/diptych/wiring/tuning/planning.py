@@ -27,7 +27,7 @@ METHOD = 6  # incremented when the method of measuring changes: older plans are 
 
 def plan_file_of(settings: Settings, before_measuring: Callable[[], None] = lambda: None) -> PlanFile:
     """Return the file in the data folder that keeps measurements."""
-    return PlanFile(settings.data_dir / PLAN_FILE, before_measuring, read_only=settings.read_only)
+    return PlanFile(settings.data_dir / PLAN_FILE, before_measuring, read_only=settings.data_dir_is_read_only)
 
 
 def with_plan(

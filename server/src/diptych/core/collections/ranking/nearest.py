@@ -153,8 +153,8 @@ def _require_indexed(targets: Sequence[SearchTarget], candidates: Sequence[Candi
         )
         if target.collection.read_only:
             raise StoreReadOnly(
-                f"{progress}, and this server is read-only: start a server once that may write to the data "
-                "folder, until all are, or search with match meaning or both"
+                f"{progress}, and this server is read-only: start a server once that may write, until all "
+                "are, or search with match meaning or both"
             )
         raise NotReady(f"{progress}: until all are, search with match meaning or both")
 

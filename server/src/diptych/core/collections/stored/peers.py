@@ -56,7 +56,8 @@ class Announced:
 class Peers(Protocol):
     """The servers that use the same database at the same time. Raises StoreUnavailable.
 
-    A server is alive as long as it can write.
+    A server is alive as long as it can write. One that only reads knows the others, and they do not know it:
+    it never leads, and what it announces is not heard.
     """
 
     @property
