@@ -31,7 +31,7 @@ def trial(own: Claim, among_all: Claim) -> Trial:
 def test_a_truth_outside_the_interval_is_counted_as_not_covered() -> None:
     right, wrong = (Claim(found=SAID, n=100, old=0.0, new=new) for new in (0.75, 0.2))
     text = report([trial(own=right, among_all=wrong)], n_seeds=3)
-    assert "1 of 15 runs are finished (commit abc)" in text
+    assert "1 of 16 runs are finished (commit abc)" in text
     assert "Among own labels, 1 of 1 intervals hold the new accuracy on the new pictures, 1 of 1 the" in text
     assert "Among own and shipped labels, 0 of 1 intervals hold the new accuracy" in text
     assert "0% → 20% (outside)" in text

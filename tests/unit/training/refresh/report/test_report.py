@@ -32,8 +32,8 @@ def test_what_a_person_reads_first_is_gained_lost_how_sure_and_what_to_do(tmp_pa
         "How sure the gain is: +29.7 to +49.5 points (95% interval, 100 pictures of 100 captions): better; "
         "top-1 now is between 50.2 and 69.6.",
         "How sure the loss is: drawings lose at most 2.9 points (95% interval, 1,000 pictures of 1,000 "
-        "captions); 198 crops of 9 photographs are too few to exclude a loss of 3 points, at least 132 are "
-        "needed: photographs lose 0.0 as measured, and perhaps 23.8. Within the bound of 3.",
+        "captions); photographs lose 0.0 as measured, which counts since 198 crops of 9 photographs are too "
+        "few to count the worse end (132 are needed), and perhaps 23.8. Within the bound of 3.",
         "What to do: Look at the searches and pictures that lost: where one matters to you, add pairs that "
         "show it.",
     ]

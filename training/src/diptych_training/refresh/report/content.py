@@ -129,10 +129,10 @@ def loss_text(loss: Loss, evaluation: Evaluation) -> str:
         by = f"{found.n:,} pictures of {counted(found.n_captions, 'caption')}"
     if loss.can_be_bounded:
         return f"{part} lose at most {loss.points:.1f} points (95% interval, {by})"
-    needed = f", at least {captions_needed(loss.max_loss / 2 / POINTS)} are needed" if loss.max_loss else ""
+    needed = f" ({captions_needed(loss.max_loss / 2 / POINTS)} are needed)" if loss.max_loss else ""
     return (
-        f"{by} are too few to exclude a loss of {loss.max_loss:g} points{needed}: {part} lose "
-        f"{loss.points:.1f} as measured, and perhaps {-POINTS * found.low:.1f}"
+        f"{part} lose {loss.points:.1f} as measured, which counts since {by} are too few to count the worse "
+        f"end{needed}, and perhaps {-POINTS * found.low:.1f}"
     )
 
 
