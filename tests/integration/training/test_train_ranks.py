@@ -105,6 +105,12 @@ def test_two_ranks_match_one_process_with_the_whole_batch(in_two_ranks, mode):
     assert_matches_one_process(in_two_ranks, mode)
 
 
+def test_no_thread_of_a_group_outlives_python():
+    """Such a thread aborts the process if it still has tensors of the last call."""
+    for done in run_ranks(2, "support.ranks_that_end"):
+        assert (done.returncode, done.stdout.strip()) == (0, "threads:"), done.stderr
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("mode", [mode for mode in recipes() if mode not in OFTEN])
 def test_two_ranks_match_one_process_in_every_mode(rarely_in_two_ranks, mode):

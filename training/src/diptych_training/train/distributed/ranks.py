@@ -1,5 +1,7 @@
 """The processes that train one model together, as torchrun starts them."""
 
+import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # imported later, by DDP, its default arguments would keep the group
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
@@ -18,9 +21,7 @@ from diptych_training.errors import RankLost, TrainingConfigError, TrainingFaile
 from diptych_training.train.distributed.interrupt import delay_sigterm
 
 CPU = torch.device("cpu")
-# References for the lifetime of the process. If DDP were the last to hold a group, releasing it would wait
-# for gloo threads while holding the GIL, which one of them may need to release tensors of the last call.
-_GROUPS: list[object] = []
+_GROUPS: list[object] = []  # kept until `_release_groups`
 LOST = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "broken pipe")  # in lower case
 
 
@@ -106,6 +107,18 @@ class Ranks:
 
 
 SINGLE_RANK = Ranks()
+
+
+@atexit.register
+def _release_groups() -> None:
+    """End gloo's threads while Python still runs.
+
+    One of them may need the GIL to release tensors of the last call, and would abort the process if Python
+    were gone. Dropping the last reference waits for the threads: without the GIL if it is a reference of
+    Python's, but with it if of DDP's, so models are released first.
+    """
+    gc.collect()
+    _GROUPS.clear()
 
 
 class _Gather(torch.autograd.Function):
