@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.fits import (
@@ -250,6 +250,8 @@ def draw_scaling(models: Sequence[Trained], laws: Sequence[ScalingLaw], path: Pa
     axis.set_yscale("log")
     for of_axis in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
         of_axis(FormatStrFormatter("%g"))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # more labels than these would overlap
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("training FLOPs")
     axis.set_ylabel(f"mean zero-shot {FIGURES[HEADLINE]} (%)")
     style_axis(axis)
