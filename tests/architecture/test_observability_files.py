@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.core.ports import Reason
+from diptych.core.types import DatabaseReport
 from support.documents import DOCS, anchors
 from support.queries import Query, dashboard_queries, rule_queries, rules
 from unit.core.core_fakes import model_info
@@ -19,6 +20,15 @@ BY_PROMETHEUS = {"up": set[str]()}
 SCRAPED = {"job", "instance"}  # labels that every scraped series has
 QUERIES = [*dashboard_queries(), *rule_queries()]
 RUNBOOKS = "https://git.example.org/diptych"
+DATABASE = DatabaseReport(
+    n_connections=2,
+    n_connections_in_use=1,
+    n_outages=0,
+    is_available=True,
+    write=1,
+    n_behind=0,
+    n_servers=1,
+)
 ALERTS = [rule for rule in rules() if "alert" in rule]
 
 
@@ -35,6 +45,7 @@ def served_labels() -> dict[str, set[str]]:
     metrics.set_models([model_info()])
     metrics.set_active("fake", 1)
     metrics.set_ready(True)
+    metrics.set_database(DATABASE)
     text = metrics.render()[0].decode()
     found = dict(BY_PROMETHEUS)
     for family in text_string_to_metric_families(text):

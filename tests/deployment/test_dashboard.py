@@ -17,6 +17,7 @@ import yaml
 
 from deployment.tools import DOCKER, ROOT, tool
 from support.default_model import DEFAULT_MODEL, MODEL_REPO
+from support.postgres import cluster
 from support.queries import dashboard_queries, rules
 from support.server import RunningServer, serve
 
@@ -144,7 +145,10 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     tool("prometheus")  # where it is absent, no server is started
     data, key, short = folder / "data", {"DIPTYCH_API_KEY": KEY}, {"header_timeout_s": 1}
     with (
-        serve(MODEL_REPO, DEFAULT_MODEL, data, environment=key, constants=short) as server,
+        cluster() as database,
+        serve(
+            *(MODEL_REPO, DEFAULT_MODEL, data, "--store", database.url()), environment=key, constants=short
+        ) as server,
         httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as callers,
         prometheus(folder, server, KEY) as client,
     ):

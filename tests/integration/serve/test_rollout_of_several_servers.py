@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from support.callers import wait_until
@@ -171,7 +172,7 @@ def test_server_that_was_out_of_reach_at_the_switch_answers_503_until_it_has_the
         other.server.process.send_signal(signal.SIGSTOP)
         postgres_cluster.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE"
-            f" 'diptych % {other.server.process.pid}'"
+            f" 'diptych %:{httpx.URL(other.server.url).port}%'"
         )
         rollout = begun(oldest)
         wait_for(oldest, rollout)

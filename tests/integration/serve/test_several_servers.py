@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import httpx
@@ -196,6 +197,27 @@ def test_metrics_tell_of_the_database_and_its_servers(two: list[Replica], pets: 
         assert "diptych_database_servers 2.0" in lines
         assert "diptych_database_outages_total 0.0" in lines
         assert any(line.startswith('diptych_database_connections{state="open"} ') for line in lines)
+
+
+def test_database_shows_who_is_connected_and_which_write_each_knows(
+    two: list[Replica], pets: str, postgres_cluster: Cluster
+) -> None:
+    two[0].add(pets, ("a", picture("red")))
+    (known,) = [
+        int(float(line.split()[1]))
+        for line in two[0].client.get("/metrics").text.splitlines()
+        if line.startswith("diptych_database_write ")
+    ]
+    names = [f"diptych {gethostname()[:32]}:{httpx.URL(one.server.url).port}" for one in two]
+
+    def shown() -> dict[str, int]:
+        query = "SELECT split_part(application_name, ' at ', 1), split_part(application_name, ' at ', 2)"
+        found = postgres_cluster.execute(
+            f"{query} FROM pg_stat_activity WHERE application_name LIKE '% at %'"
+        )
+        return {name: int(write) for name, write in found}
+
+    wait_until(lambda: all(shown().get(name, 0) >= known for name in names))
 
 
 def test_outage_of_one_server_hinders_no_other(common: Common, two: list[Replica], pets: str) -> None:

@@ -59,7 +59,7 @@ def run(url: str, tmp_path: Path) -> Run:
 
 def opened(url: str, folder: Path, name: str) -> PostgresStore:
     (folder / "originals").mkdir(exist_ok=True)
-    return PostgresStore(url, folder / name, originals=folder / "originals")
+    return PostgresStore(url, folder / name, name=f"diptych {name}:8000", originals=folder / "originals")
 
 
 def opened_read_only(url: str, folder: Path) -> PostgresStore:
@@ -157,7 +157,9 @@ def test_servers_know_who_lives_and_the_oldest_one_leads(
     async def story(one: PostgresStore, other: PostgresStore) -> None:
         assert [await store.peers.leads() for store in (one, other)] == [True, False]
         assert [len(await store.peers.others()) for store in (one, other)] == [1, 1]
-        assert "diptych " in (await one.peers.others())[0]
+        await other.peers.live()  # which shows the write that it knows
+        (name,) = await one.peers.others()
+        assert name.startswith("diptych other:8000, since ")
         third = opened(url, tmp_path, "third")
         assert len(await one.peers.others()) == 2
         await third.close()
@@ -170,6 +172,22 @@ def test_servers_know_who_lives_and_the_oldest_one_leads(
         assert len(await other.peers.others()) == 1
 
     run(story)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("", "diptych other:8000 at 0"), ("&application_name=diptych%20of%20us", "diptych of us")],
+)
+def test_session_of_a_server_shows_the_write_that_it_knows_unless_the_operator_names_it(
+    url: str, tmp_path: Path, postgres_cluster: Cluster, given: str, shown: str
+) -> None:
+    store = opened(url + given, tmp_path, "other")
+    try:
+        store.threads.live()
+        query = f"SELECT application_name FROM pg_stat_activity WHERE pid = {store.threads.pid}"
+        assert postgres_cluster.execute(query) == [(shown,)]
+    finally:
+        store.close_now()
 
 
 def test_server_with_originals_of_its_own_and_those_with_common_ones_exclude_each_other(
@@ -434,10 +452,10 @@ def test_server_that_uses_a_database_alone_minds_one_that_only_reads(
     monkeypatch.setattr(threads, "LOCK_WAIT_S", 0.1)
     opened(url, tmp_path, "one").close_now()
     reader = opened_read_only(url, tmp_path)
-    with pytest.raises(DataDirLocked, match=r"in use by another server \(diptych "):
+    with pytest.raises(DataDirLocked, match=r"in use by another server \(diptych"):
         PostgresStore(url, tmp_path / "originals")
     reader.close_now()
     alone = PostgresStore(url, tmp_path / "originals")
-    with pytest.raises(DataDirLocked, match=r"in use by another server \(diptych "):
+    with pytest.raises(DataDirLocked, match=r"in use by another server \(diptych"):
         opened_read_only(url, tmp_path)
     alone.close_now()

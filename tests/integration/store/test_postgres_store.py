@@ -87,7 +87,8 @@ def test_second_server_is_refused_and_the_first_one_named(
     monkeypatch.setattr(threads, "LOCK_WAIT_S", 0.1)
     secret = url.replace("@", ":s3cret@")
     with pytest.raises(
-        DataDirLocked, match=r"the database postgres on /tmp/pg.* is in use by another server \(diptych "
+        DataDirLocked,
+        match=r"the database postgres on /tmp/pg.* is in use by another server \(diptych, since ",
     ) as refused:
         PostgresThreads(secret, FOLDER)
     assert "s3cret" not in str(refused.value)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 from diptych.adapters.backup.data_folder import (
@@ -21,7 +22,7 @@ from diptych.adapters.files.index_files import index_errors
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import ConfigError
-from diptych.settings import Settings
+from diptych.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
     from diptych.adapters.objects.bucket import Bucket
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     Store = SqliteStore | PostgresStore
 
 log = logging.getLogger(__name__)
+
+ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - not listened on
+N_HOST = 32  # characters of a host in the name of a server
 
 
 def open_bucket(settings: Settings) -> "Bucket | None":
@@ -66,6 +70,7 @@ def open_store(settings: Settings, quota: Quota, lock: DataLock, bucket: "Bucket
         settings.store.get_secret_value(),
         settings.data_dir,
         lock,
+        name=_name(settings),
         is_used=bool(files_of_rows(originals)) if isinstance(originals, Path) else originals.has_images(),
         originals=None if settings.originals is None else originals,
         reads_only=settings.read_only,
@@ -77,6 +82,15 @@ def open_store(settings: Settings, quota: Quota, lock: DataLock, bucket: "Bucket
         store.close_now()
         raise
     return store
+
+
+def _name(settings: Settings) -> str:
+    """The name of this server in the database, which cuts names at 63 characters: by its address, or by its
+    machine where that says more.
+    """
+    is_local = settings.host in LOOPBACK | ALL_ADDRESSES
+    host = settings.host if not is_local and len(settings.host) <= N_HOST else gethostname()[:N_HOST]
+    return f"diptych {f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def _remove_stale_indexes(store: "PostgresStore", data_dir: Path) -> None:

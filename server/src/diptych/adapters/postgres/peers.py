@@ -27,7 +27,7 @@ class PostgresPeers:
     @property
     def name(self) -> str:
         """The name by which others know this server; empty where there are none."""
-        return "" if self.is_alone else self._threads.application_name
+        return "" if self.is_alone else self._threads.name
 
     async def lacking(self) -> int | None:
         """The number of the last write, if others have written since the last `news` that were taken.

@@ -26,7 +26,8 @@ _HOLDERS_AND_READERS = (
 )
 IN_ORDER = " ORDER BY backend_start NULLS LAST, pid"
 _STARTED = "to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
-NAME = f"coalesce(application_name, 'unknown') || coalesce(', since ' || {_STARTED} || ' UTC', '')"
+_SERVER = "split_part(application_name, ' at ', 1)"  # without what `show` adds
+NAME = f"coalesce({_SERVER}, 'unknown') || coalesce(', since ' || {_STARTED} || ' UTC', '')"
 
 
 def lock(db: PostgresConnection, *, shared: bool, reads_only: bool = False) -> bool:
@@ -42,6 +43,15 @@ def lock(db: PostgresConnection, *, shared: bool, reads_only: bool = False) -> b
         return True
     db.execute(f"SELECT pg_advisory_unlock({_KEY})")
     return False
+
+
+def show(db: PostgresConnection, name: str, write: int) -> None:
+    """Show in `pg_stat_activity` which write this server knows, unless its name is the operator's own."""
+    db.execute(
+        "SELECT set_config('application_name', ?, false)"
+        " WHERE starts_with(current_setting('application_name'), ?)",
+        (f"{name} at {write}", name),
+    )
 
 
 def stop_writes(db: PostgresConnection) -> None:

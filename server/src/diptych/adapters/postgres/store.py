@@ -33,11 +33,13 @@ class PostgresStore:
         data_dir: Path,
         lock: DataLock | None = None,
         *,
+        name: str = "diptych",
         is_used: bool = False,
         originals: Originals | None = None,
         reads_only: bool = False,
     ) -> None:
-        """Open the store, blocking. `is_used`: the originals' folder has files that a database must know of.
+        """Open the store, blocking. `name`: of this server in the database. `is_used`: the originals' folder
+        has files that a database must know of.
 
         `originals`: that folder, or object store, which other servers of the database share; None: the data
         folder. `reads_only`: write nothing but to the data folder, which is of this server alone. Raises
@@ -47,7 +49,11 @@ class PostgresStore:
         try:
             folder = FolderIds(data_dir, originals or data_dir)
             self._threads = PostgresThreads(
-                url, folder, is_used=is_used, shared=originals is not None, reads_only=reads_only
+                *(url, folder),
+                name=name,
+                is_used=is_used,
+                shared=originals is not None,
+                reads_only=reads_only,
             )
         except BaseException:
             self._lock.close()

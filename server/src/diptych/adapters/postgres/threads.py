@@ -1,14 +1,12 @@
 """Runs work on PostgreSQL outside the event loop: one writer, several readers, and one for long scans."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
-from socket import gethostname
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -61,19 +59,21 @@ class PostgresThreads:
         url: str,
         folder: FolderId,
         *,
+        name: str = "diptych",
         is_used: bool = False,
         shared: bool = False,
         reads_only: bool = False,
     ) -> None:
         """Connect, take the lock, and make or convert the tables, blocking.
 
-        `folder`, `is_used`: see `prepare`. `shared`: other servers may use the database, too; one that
-        `reads_only` makes and converts nothing. Raises DataDirLocked naming the holder, StoreUnavailable,
+        `folder`, `is_used`: see `prepare`. `name`: of this server in the database, unless the URL gives one.
+        `shared`: other servers may use the database, too; one that `reads_only` makes and converts nothing.
+        Raises DataDirLocked naming the holder, StoreUnavailable,
         StoreError, ConfigError, CorruptStore.
         """
         self._url, self.server, self.is_shared, self.reads_only = url, token_hex(16), shared, reads_only
         self._outage = Outage(described(url))
-        self.application_name = f"diptych {gethostname()[:30]} {os.getpid()}"
+        self.name = name
         self._dialect = PostgresDialect()
         self._connections = set[PostgresConnection]()
         self._local = threading.local()
@@ -140,11 +140,12 @@ class PostgresThreads:
             self.known = last
 
     def live(self) -> None:
-        """Hold the lock of the database, also after the connection was lost. Blocking.
+        """Hold the lock of the database, also after the connection was lost, and show there how far this
+        server is. Blocking.
 
         Raises StoreUnavailable, DataDirLocked.
         """
-        self._writer.submit(self._do, lambda db: db.execute("SELECT 1")).result()
+        self._writer.submit(self._do, lambda db: servers.show(db, self.name, self.known.number)).result()
 
     @asynccontextmanager
     async def writing_alone(self) -> AsyncIterator[None]:
@@ -383,7 +384,7 @@ class PostgresThreads:
         return db
 
     def _open(self) -> PostgresConnection:
-        db = connect(self._url, self.application_name, self._dialect, reads_only=self.reads_only)
+        db = connect(self._url, self.name, self._dialect, reads_only=self.reads_only)
         self._connections.add(db)
         return db
 

@@ -58,7 +58,8 @@ def serve(settings: Settings) -> int:
     if settings.read_only and settings.gallery:
         LOG.info("DIPTYCH_GALLERY has no effect: the server is read-only")
     with _listen(settings) as listener:
-        return _Server(settings, listener, keys, gallery).run()
+        port = listener.getsockname()[1]
+        return _Server(settings.model_copy(update={"port": port}), listener, keys, gallery).run()
 
 
 class _Server:
