@@ -73,6 +73,12 @@ def wait_for(client: TestClient, rollout: str) -> dict[str, Any]:
     return dict(ended)
 
 
+def measured(monkeypatch: pytest.MonkeyPatch, **ms: float) -> None:
+    """Let each precision take so long for an item, whatever else this machine does."""
+    timings = {name: EncoderTiming(one, one) for name, one in ms.items()}
+    monkeypatch.setattr(chosen, "encoder_timings", lambda *_, **__: timings)
+
+
 def newest_rollout(client: TestClient) -> str:
     (rollout,) = client.get("/rollouts", params={"limit": 1}).json()["rollouts"]
     return str(rollout["id"])
@@ -180,16 +186,12 @@ def test_new_data_folder_records_what_auto_chose_and_a_start_with_other_times_ke
 ) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
 
-    def measure(**ms: float) -> None:
-        timings = {name: EncoderTiming(one, one) for name, one in ms.items()}
-        monkeypatch.setattr(chosen, "encoder_timings", lambda *_, **__: timings)
-
-    measure(fp32=5, int8=1)
+    measured(monkeypatch, fp32=5, int8=1)
     with running_app(tmp_path) as client:
         assert [one["precision"] for one in serving(client)["candidates"] if one["passed"]] == list(TWO)
         add(client)
         assert found(client) == ("int8", 2)
-    measure(fp32=1, int8=5)
+    measured(monkeypatch, fp32=1, int8=5)
     with running_app(tmp_path) as client:
         result = serving(client)
         assert (result["precision"], result["reason"]) == (
@@ -296,7 +298,8 @@ def test_check_proves_every_precision_and_says_which_would_be_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIPTYCH_DEVICE", "cpu")
-    write_tiny_bundle(tmp_path, precisions={"fp32": "slow", "fp16": "equal", "int8": "equal"})
+    measured(monkeypatch, fp32=5, int8=1)
+    write_tiny_bundle(tmp_path, precisions={"fp32": "equal", "fp16": "equal", "int8": "equal"})
     write_tiny_bundle(tmp_path, precisions={"fp32": "equal", "int8": "broken"})
     assert main(["check", "--model-repo", str(tmp_path), "tiny/1"]) == 0
     head, device, choice, *candidates = capsys.readouterr().out.splitlines()
