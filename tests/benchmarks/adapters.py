@@ -60,8 +60,8 @@ def main() -> int:
     said = (
         f"{conditions('python -m benchmarks.adapters')} A ViT of {VIT.layers} layers of {VIT.width} on "
         f"{MODEL.image_size} px with a text tower of {TEXT.layers} layers of {TEXT.width}; {steps} "
-        f"steps of {BATCH_SIZE} in float32. The loss is a mean of {N_FIRST_AND_LAST} steps; a model that cannot tell "
-        f"{BATCH_SIZE} pairs apart has ln {BATCH_SIZE} = {math.log(BATCH_SIZE):.2f}."
+        f"steps of {BATCH_SIZE} in float32. The loss is a mean of {N_FIRST_AND_LAST} steps; a model that "
+        f"cannot tell {BATCH_SIZE} pairs apart has ln {BATCH_SIZE} = {math.log(BATCH_SIZE):.2f}."
     )
     finish("\n\n".join([said, turns_table(turns)]) + "\n", args.write, MARKS)
     return 0
@@ -108,7 +108,7 @@ def _train(folder: Path, start: Path, name: str, steps: int, changes: Sequence[s
 
 def turns_table(turns: dict[str, Turn]) -> str:
     """One row a way to train."""
-    header = ["what learns", "weights that learn", "steps/s", "peak memory, MB", "loss of the first steps, of the last"]
+    header = ["what learns", "weights that learn", "steps/s", "peak memory, MB", "loss, first and last steps"]
     cells = [
         [
             name,
