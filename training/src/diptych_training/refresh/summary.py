@@ -47,7 +47,7 @@ def report_gains(
     for line in changed_names(content):
         report(line)
     report(f"weight of what was learned: {choice.alpha:g}, {choice.reason}")
-    report(other_weights(measured.evaluation, choice.alpha))
+    report(other_weights(measured.evaluation, choice))
     among = "your pictures, from which it has learned," if choice.in_folds else "your held-out pictures"
     report(f"\nthree of your captions as searches among {among} and the shipped ones (✓: right):\n")
     report(f"{searches_text(measured.changes.searches)}\n")

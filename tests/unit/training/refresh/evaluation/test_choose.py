@@ -18,7 +18,7 @@ def test_the_best_own_score_within_the_bound_at_the_worse_end_of_its_interval_is
 
     assert (chosen.alpha, chosen.is_within) == (0.5, True)
     assert chosen.losses[0].points == pytest.approx(2.9, abs=0.1)
-    assert "60.0 on mine, the old model 20.0" in chosen.reason
+    assert "60.0 on mine, the old model 20.0; 1 has 80.0, but drawings may lose" in chosen.reason
     assert choose_alpha(measured, max_loss=5).alpha == 0.75
     assert choose_alpha(measured, max_loss=100).alpha == 1
 

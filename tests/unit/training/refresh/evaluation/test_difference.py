@@ -42,6 +42,18 @@ def test_pictures_of_one_caption_are_little_evidence():
     assert paired_difference(*hits, different).verdict == "worse"
 
 
+@pytest.mark.parametrize(
+    ("n_captions", "percent"), [(2, None), (4, None), (5, 66), (8, 32), (10, 24), (20, 11)]
+)
+def test_a_gain_by_few_captions_has_to_be_large_to_be_sure(n_captions, percent):
+    def is_better(right: int) -> bool:
+        new = [picture < right for _ in range(n_captions) for picture in range(100)]
+        captions = [caption for caption in range(n_captions) for _ in range(100)]
+        return paired_difference([False] * len(new), new, captions).verdict == "better"
+
+    assert next(filter(is_better, range(1, 101)), None) == percent
+
+
 def test_the_loss_that_captions_cannot_exclude_falls_with_their_number():
     same = [True] * 198
     nine, all_different = ([index % n for index in range(198)] for n in (9, 198))

@@ -5,7 +5,12 @@ from dataclasses import replace
 from diptych_training.refresh.evaluation.evaluate import choose_alpha
 from diptych_training.refresh.report.cards import Thumbnails
 from diptych_training.refresh.report.content import Content, advice, table_rows
-from diptych_training.refresh.report.report import gains_table, refresh_report
+from diptych_training.refresh.report.report import (
+    gains_table,
+    other_weights,
+    refresh_report,
+    weights_table,
+)
 from support.reports import evaluation, small_report
 
 
@@ -96,6 +101,23 @@ def test_the_table_has_old_new_change_interval_and_verdict():
         "your pairs, held out", "100", "100", "20.0", "60.0", "+40.0", "+29.7 to +49.5", "better",
     ]  # fmt: skip
     assert len({len(line) for line in lines}) == 1
+
+
+def test_each_weight_says_what_the_shipped_set_may_lose_and_whether_the_bound_allows_it():
+    measured = evaluation({0: 20, 0.5: 60, 1: 90}, {0: 90, 0.5: 90, 1: 50})
+    choice = choose_alpha(measured)
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in weights_table(measured, choice).markdown().splitlines()
+        if line.startswith("|")
+    ]
+
+    assert rows[0][-3:] == ["drawings may lose", "photographs may lose", "within 3"]
+    assert [(row[0], row[-1]) for row in rows[2:]] == [("0", "yes"), ("0.5", "yes"), ("1", "no")]
+    assert rows[2][-3:-1] == ["–", "–"]
+    assert rows[4][-2] == "0.0"  # no photograph was lost, by drawings alone the weight is out
+    assert float(rows[4][-3]) > 40
+    assert f"(drawings may lose {rows[4][-3]})" in other_weights(measured, choice)
 
 
 def test_pictures_that_turned_right_or_wrong_are_named_and_the_rest_of_many_counted(tmp_path):

@@ -132,7 +132,7 @@ def choose_alpha(
     reason = (
         f"best of {len(within)} measured mixes within a loss of {max_loss:g} points on the shipped set: "
         f"{best.ranks.count(0) / own.n * POINTS:.1f} on {evaluation.own}, the old model "
-        f"{own.top(1) * POINTS:.1f}"
+        f"{own.top(1) * POINTS:.1f}{_barred(evaluation, of_training, best, within, max_loss)}"
     )
     return _choice(
         evaluation,
@@ -144,6 +144,23 @@ def choose_alpha(
         is_fixed=False,
         in_folds=folds is not None,
     )
+
+
+def _barred(
+    evaluation: Evaluation, tried: Sequence[Trial], chosen: Trial, within: Collection[float], max_loss: float
+) -> str:
+    """Which weight would have been better on the user's pictures, and what it loses too much of."""
+    right = chosen.ranks.count(0)
+    better = [one for one in tried if one.alpha not in within and one.ranks.count(0) > right]
+    if not better:
+        return ""
+    best = max(better, key=lambda one: (one.ranks.count(0), -one.alpha))
+    beyond = " and ".join(
+        f"{loss.part} may lose {loss.points:.1f}"
+        for loss in losses_of(evaluation, best.alpha, max_loss)
+        if not loss.is_within
+    )
+    return f"; {best.alpha:g} has {best.ranks.count(0) / len(best.ranks) * POINTS:.1f}, but {beyond}"
 
 
 def is_bound_alone(evaluation: Evaluation, choice: Choice, folds: FoldScores | None) -> bool:

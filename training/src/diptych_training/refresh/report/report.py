@@ -7,8 +7,8 @@ from pathlib import Path
 from diptych_training.files import write_text
 from diptych_training.refresh.evaluation.changes import Answer, Found, PictureChange, SearchChange
 from diptych_training.refresh.evaluation.difference import METHOD
-from diptych_training.refresh.evaluation.evaluate import Choice
-from diptych_training.refresh.evaluation.results import Evaluation, MixResult, SetResult
+from diptych_training.refresh.evaluation.evaluate import Choice, losses_of
+from diptych_training.refresh.evaluation.results import POINTS, Evaluation, MixResult, SetResult
 from diptych_training.refresh.report.cards import Thumbnails, picture_card, rank_change, search_card
 from diptych_training.refresh.report.content import (
     ALPHA_NOTE,
@@ -52,7 +52,6 @@ SETS: tuple[tuple[str, Callable[[MixResult], SetResult | None]], ...] = (
     (AMONG_ALL_TITLE, lambda mix: mix.own_among_all),
     (SHIPPED_TITLE, lambda mix: mix.shipped),
 )
-CURVE_HEADER = ["alpha", OWN_TITLE, SHIPPED_TITLE, "change"]
 SHORT = 40  # characters of a label in a line of results
 
 
@@ -123,9 +122,11 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
         f'<figure class="scroll">{draw_curve(evaluation, choice)}\n'
         "<figcaption>Top-1 in points for each mix.</figcaption></figure>"
     )
-    table = Table(CURVE_HEADER, list(_curve_rows(evaluation)), fold="As a table")
     kept = Text(chosen_mix(choice))
-    yield Section("How much of the new weights was kept", [kept, Text(ALPHA_NOTE, "note"), curve, table])
+    yield Section(
+        "How much of the new weights was kept",
+        [kept, Text(ALPHA_NOTE, "note"), curve, weights_table(evaluation, choice)],
+    )
     yield Section("Relevance", [Text(content.relevance)] if content.relevance else [])
     lines = f"```text\n{searches_text(changes.searches).replace('`', 'ˋ')}\n```"
     yield searches("Three of your searches", among, changes.searches, lines)
@@ -149,23 +150,47 @@ def _figures_rows(evaluation: Evaluation, alpha: float) -> Iterator[list[str]]:
     for title, pick in SETS:
         for name, result in (("old", pick(evaluation.old)), ("new", pick(evaluation.at(alpha)))):
             if result is not None:
-                yield [title, name, *_figures(result)]
+                # Searches know no labels: among more of them their recalls are the same.
+                yield [title, name, *_figures(result, has_recalls=title != AMONG_ALL_TITLE)]
 
 
-def _curve_rows(evaluation: Evaluation) -> Iterator[list[str]]:
-    """A row for each measured mix: top-1 on both sets, and what is lost on the shipped one."""
+def weights_table(evaluation: Evaluation, choice: Choice) -> Table:
+    """A row for each measured mix: top-1 on both sets, what each part of the shipped set loses at most, as
+    the bound counts it, and whether that is within the bound.
+    """
+    parts = [f"{loss.part} may lose" for loss in choice.losses]
+    header = ["alpha", OWN_TITLE, SHIPPED_TITLE, *parts, f"within {choice.max_loss:g}"]
+    rows = []
     for mix in evaluation.mixes:
-        own = "–" if mix.own is None else points(mix.own.top(1))
-        change = signed_points(evaluation.shipped_difference(mix.alpha).change)
-        yield [f"{mix.alpha:g}", own, points(mix.shipped.top(1)), change]
+        losses = losses_of(evaluation, mix.alpha, choice.max_loss)
+        is_old = mix is evaluation.old
+        rows.append(
+            [
+                f"{mix.alpha:g}",
+                "–" if mix.own is None else points(mix.own.top(1)),
+                points(mix.shipped.top(1)),
+                *("–" if is_old else points(loss.points / POINTS) for loss in losses),
+                "yes" if is_old or all(loss.is_within for loss in losses) else "no",
+            ]
+        )
+    return Table(header, rows, fold="As a table")
 
 
-def other_weights(evaluation: Evaluation, alpha: float) -> str:
-    """One line: top-1 with the weights other than the chosen one, on both sets."""
-    others = [mix for mix in evaluation.mixes if mix.alpha not in (evaluation.old.alpha, alpha)]
-    found = "; ".join(f"{mix.alpha:g}: {_both(mix)}" for mix in others)
+def other_weights(evaluation: Evaluation, choice: Choice) -> str:
+    """One line: top-1 with the weights other than the chosen one, on both sets, and what they may lose."""
+    others = [mix for mix in evaluation.mixes if mix.alpha not in (evaluation.old.alpha, choice.alpha)]
+    found = "; ".join(f"{mix.alpha:g}: {_both(mix)}{_beyond(evaluation, mix, choice)}" for mix in others)
     sets = "the shipped set" if evaluation.old.own is None else "yours and the shipped set"
     return f"other weights, which --alpha takes without training again ({sets}): {found}"
+
+
+def _beyond(evaluation: Evaluation, mix: MixResult, choice: Choice) -> str:
+    lost = [
+        f"{loss.part} may lose {loss.points:.1f}"
+        for loss in losses_of(evaluation, mix.alpha, choice.max_loss)
+        if not loss.is_within
+    ]
+    return f" ({', '.join(lost)})" if lost else ""
 
 
 def _both(mix: MixResult) -> str:
@@ -185,10 +210,13 @@ def searches_text(searches: Sequence[SearchChange]) -> str:
     return "\n\n".join(blocks)
 
 
-def _figures(result: SetResult) -> list[str]:
-    """The number of labels to choose from; top-1, top-5, and the recalls in both directions, in points."""
+def _figures(result: SetResult, *, has_recalls: bool) -> list[str]:
+    """The number of labels to choose from; top-1, top-5 if there are more than five, and the recalls in both
+    directions, in points.
+    """
     recalls = [way.get(k) for way in (result.text_to_image, result.image_to_text) for k in RECALLS]
-    shares = (result.top(1), result.top(5), *recalls)
+    top_5 = result.top(5) if result.n_labels > 5 else None
+    shares = (result.top(1), top_5, *(recalls if has_recalls else [None] * len(recalls)))
     return [f"{result.n_labels:,}", *("–" if share is None else points(share) for share in shares)]
 
 
