@@ -95,6 +95,21 @@ def test_missing_file_is_named(place: Place) -> None:
     run(story)
 
 
+def test_damaged_file_is_named_and_not_answered_with(place: Place) -> None:
+    async def story() -> None:
+        images = place.open()
+        await images.put({ONE: b"one"})
+        for damage in (b"0ne", b"", b"one more"):
+            place.damage(ONE, damage)
+            with pytest.raises(
+                CorruptStore, match=f"file of image {ONE} is damaged: add the image again"
+            ) as found:
+                await images.get(ONE)
+            assert ONE not in found.value.logged
+
+    run(story)
+
+
 @pytest.mark.parametrize("are_used", [False, True])
 def test_missing_or_damaged_file_is_written_anew_by_the_next_put(place: Place, are_used: bool) -> None:
     async def story() -> None:

@@ -1,6 +1,7 @@
 """Keeps image files and thumbnails under the sha256 of the image."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -95,7 +96,7 @@ class ImageFiles:
         self._durable_folders |= fresh
 
     async def get(self, sha256: str) -> bytes:
-        """The bytes of a file. Raises CorruptStore if it is missing."""
+        """The bytes of a file, whose sha256 was checked. Raises CorruptStore if it is missing or damaged."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._get, sha256)
 
     async def get_thumbnail(self, sha256: str, size_px: int) -> bytes | None:
@@ -170,11 +171,13 @@ class ImageFiles:
 
     def _read(self, sha256: str) -> bytes:
         payload = read_if_there(_path(self._images, sha256))
-        if payload is None:
-            raise CorruptStore(
-                f"the file of image {sha256} is missing", logged="the file of an image is missing"
-            )
-        return payload
+        if payload is not None and hashlib.sha256(payload).hexdigest() == sha256:
+            return payload
+        found = "missing" if payload is None else "damaged"
+        raise CorruptStore(
+            f"the file of image {sha256} is {found}: add the image again",
+            logged=f"the file of an image is {found}",
+        )
 
     def _stored(self) -> list[str]:
         with file_errors():
