@@ -228,9 +228,9 @@ pgvector:
 .PHONY: pgvector
 
 container-tools:
-	@command -v docker-compose >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
-	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker-compose prometheus >/dev/null; } || { \
-	  echo 'the checks of containers need docker-compose, prometheus and promtool: install them' >&2; exit 1; }
+	@command -v docker-compose >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null && command -v kustomize >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker-compose prometheus kustomize >/dev/null; } || { \
+	  echo 'the checks of containers need docker-compose, prometheus, promtool and kustomize: install them' >&2; exit 1; }
 .PHONY: container-tools
 
 rootless-tools:

@@ -22,7 +22,7 @@ from support.projects import requirements_of
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
-MANIFESTS = sorted(DOCKER.glob("kubernetes/*.yaml"))
+MANIFESTS = sorted(DOCKER.glob("kubernetes*/*.yaml"))
 COMPOSE_FILES = (ROOT / "docker-compose.yml", DOCKER / "compose.gpu.yml")
 LOCKS = {"server.cpu.lock": "server[cpu,postgres,s3]", "server.gpu.lock": "server[postgres,s3]"}
 # Of the training's commands, of the compose file itself, and of the pages that it calls.

@@ -53,8 +53,16 @@ def parser(doc: str | None, *, quick: str = "") -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
     if quick:
         found.add_argument("--quick", action="store_true", help=f"{quick}: to try the benchmark")
-    found.add_argument("--write", type=Path, metavar="FILE", help="put the report between the file's marks")
+    found.add_argument("--write", type=_file, metavar="FILE", help="put the report between the file's marks")
     return found
+
+
+def _file(name: str) -> Path:
+    """A file that is there: to know that it is not, hours later, would lose the figures."""
+    file = Path(name)
+    if not file.is_file():
+        raise argparse.ArgumentTypeError(f"{name} is no file")
+    return file
 
 
 def run(main: Callable[[], int]) -> None:

@@ -20,7 +20,8 @@ needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is
 def nginx(folder: Path, *servers: str, changes: Mapping[str, str] | None = None) -> Iterator[str]:
     """Run nginx before `servers`, each as `HOST:PORT`, and return the address of nginx, `HOST:PORT` too.
 
-    Several servers are balanced as docs/scaling.md says. `changes`: lines of the configuration, old and new.
+    Several servers are balanced as docs/postgresql.md says. `changes`: lines of the configuration, old and
+    new.
     """
     address = f"127.0.0.1:{free_port()}"
     config = _config(folder, address, servers, changes or {})
