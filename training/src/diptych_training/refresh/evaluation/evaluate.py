@@ -155,12 +155,17 @@ def _barred(
     if not better:
         return ""
     best = max(better, key=lambda one: (one.ranks.count(0), -one.alpha))
-    beyond = " and ".join(
+    beyond = losses_beyond(evaluation, best.alpha, max_loss)
+    return f"; {best.alpha:g} has {best.ranks.count(0) / len(best.ranks) * POINTS:.1f}, but {beyond}"
+
+
+def losses_beyond(evaluation: Evaluation, alpha: float, max_loss: float) -> str:
+    """Which parts of the shipped set may lose more than the bound with a weight, in words; "" if none may."""
+    return " and ".join(
         f"{loss.part} may lose {loss.points:.1f}"
-        for loss in losses_of(evaluation, best.alpha, max_loss)
+        for loss in losses_of(evaluation, alpha, max_loss)
         if not loss.is_within
     )
-    return f"; {best.alpha:g} has {best.ranks.count(0) / len(best.ranks) * POINTS:.1f}, but {beyond}"
 
 
 def is_bound_alone(evaluation: Evaluation, choice: Choice, folds: FoldScores | None) -> bool:

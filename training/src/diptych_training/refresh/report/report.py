@@ -7,7 +7,7 @@ from pathlib import Path
 from diptych_training.files import write_text
 from diptych_training.refresh.evaluation.changes import Answer, Found, PictureChange, SearchChange
 from diptych_training.refresh.evaluation.difference import METHOD
-from diptych_training.refresh.evaluation.evaluate import Choice, losses_of
+from diptych_training.refresh.evaluation.evaluate import Choice, losses_beyond, losses_of
 from diptych_training.refresh.evaluation.results import POINTS, Evaluation, MixResult, SetResult
 from diptych_training.refresh.report.cards import Thumbnails, picture_card, rank_change, search_card
 from diptych_training.refresh.report.content import (
@@ -185,12 +185,8 @@ def other_weights(evaluation: Evaluation, choice: Choice) -> str:
 
 
 def _beyond(evaluation: Evaluation, mix: MixResult, choice: Choice) -> str:
-    lost = [
-        f"{loss.part} may lose {loss.points:.1f}"
-        for loss in losses_of(evaluation, mix.alpha, choice.max_loss)
-        if not loss.is_within
-    ]
-    return f" ({', '.join(lost)})" if lost else ""
+    lost = losses_beyond(evaluation, mix.alpha, choice.max_loss)
+    return f" ({lost})" if lost else ""
 
 
 def _both(mix: MixResult) -> str:
