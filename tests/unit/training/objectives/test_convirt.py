@@ -53,6 +53,7 @@ def test_equal_texts_of_a_batch_are_positives_of_each_other(dataset, tmp_path):
         is_equal = (batch.input_ids[:, None] == batch.input_ids[None]).all(dim=2)
         assert is_equal.sum() > len(is_equal)  # some texts come twice
         assert (batch.positives | ~is_equal).all()
+        assert batch.positives.float().mean() < 0.5  # most are not: their texts differ
 
 
 def test_the_projections_are_two_layers_with_a_relu_between_them():

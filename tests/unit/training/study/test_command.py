@@ -123,6 +123,17 @@ def test_larger_models_are_measured_after_their_prediction_alone(home, tmp_path,
     assert file.read_bytes() == written
 
 
+def test_a_prediction_is_not_replaced_once_larger_models_are_measured(home, tmp_path, capsys):
+    shutil.copytree(home / "runs", tmp_path / "runs")
+    shutil.copytree(home / "results", tmp_path / "results")
+    file = tmp_path / "results/tiny-study/prediction.json"
+    other = Prediction.model_validate_json(file.read_bytes()).model_copy(update={"laws": ()})
+    file.write_text(other.model_dump_json())
+    assert main(arguments(home, tmp_path, "--predict")) == 1
+    assert f"{file}: written before widest-s0, and the results now predict" in capsys.readouterr().out
+    assert Prediction.model_validate_json(file.read_bytes()) == other
+
+
 def interrupting(step: Callable[..., object], n: int) -> Callable[..., object]:
     """The function, with Ctrl-C pressed at its n-th call."""
     calls = list[int]()

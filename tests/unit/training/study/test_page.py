@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from diptych_training.study.efficiency import draw_efficiency, efficiency_section, factor_of, learners
-from diptych_training.study.fits import Interval, factor, of_shares, power_law, to_reach
+from diptych_training.study.fits import factor, of_shares, power_law, to_reach
 from diptych_training.study.labels import labels_section, transferred
 from diptych_training.study.page import filled
 from diptych_training.study.plan import Efficiency, Labels, Scaling
 from diptych_training.study.prompts import prompted_models, prompts_section
 from diptych_training.study.results import Result, Scores
 from diptych_training.study.scaling import (
+    Law,
+    check_laws,
     draw_scaling,
     scaling_law,
-    scaling_laws,
     scaling_section,
     trained_models,
 )
@@ -130,55 +131,90 @@ def on_the_line(variant: str) -> float:
     return 0.8 * (FLOPS[variant] / 1e9) ** -0.1
 
 
+def law_of(*results: Result, figure: str = "error_of_all", title: str = "E", flops: float = 1e13) -> Law:
+    """The law of these models, with its prediction for one of ten times the compute of D."""
+    law = scaling_law(trained_models(SCALING, results), figure, [(title, flops)])
+    assert law is not None
+    return law
+
+
+EXACT = [named(name, on_the_line(name)) for name in "abcd"]
+
+
 def test_the_law_of_the_smaller_models_predicts_the_largest(tmp_path: Path):
-    models = trained_models(SCALING, [named(name, on_the_line(name)) for name in "edcba"])
+    models = trained_models(SCALING, [named("e", 0.4), *reversed(EXACT)])
     assert [one.title for one in models] == ["A", "B", "C", "D", "E"]
-    laws = scaling_laws(models, SCALING)
-    assert [law.figure for law in laws] == ["error_of_all", "error", "nll_of_all"]
-    text = scaling_section(models, laws, None)
+    laws = [law_of(*EXACT, figure=figure) for figure in ("error_of_all", "nll_of_all")]
+    text = scaling_section(models, check_laws(models, laws), None)
     assert "**resnet, error among all names**, fitted on the 4 smaller models" in text
     assert "to the power -0.100 (-0.100 to -0.100), R² 1.000" in text
-    assert "Predicted for E: 31.8% (31.8 to 31.8); found: 31.8%." in text
     assert "forward and backward, with captions of 17 tokens" in text
+    _, found = tables_of(text)
+    errors, nats = ["31.8% (31.8 to 31.8)", "40.0%"], ["1.592 (1.592 to 1.592)", "2.000"]
+    assert found["error among all names"] == ["E", *errors, "+8.2 (+8.2 to +8.2)"]
+    assert found["cross-entropy among all names"] == ["E", *nats, "+0.408 (+0.408 to +0.408)"]
     draw_scaling(models, laws, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1_000
-    assert scaling_laws(models[:2], SCALING) == []
+    assert scaling_law(models[:2], "error_of_all", []) is None
 
 
-def prediction_of(*results: Result) -> Interval:
-    """The headline's interval for a model of ten times the compute."""
-    law = scaling_law(trained_models(SCALING, results), "error_of_all", [("next", 1e13)])
-    assert law is not None
-    return law.predicted[0].interval
+def test_a_law_is_checked_as_it_was_written_down():
+    """The file counts, not what the same results would predict today."""
+    models = trained_models(SCALING, [*EXACT, named("e", 0.4)])
+    law = law_of(*EXACT)
+    law = law.model_copy(update={"predicted": (law.predicted[0].model_copy(update={"value": 0.5}),)})
+    (checked,) = check_laws(models, [law])
+    assert checked.found[0].difference == pytest.approx(-0.1)
+
+
+def test_what_data_sets_share_is_not_in_the_interval_of_a_difference():
+    """The sets are of very different errors, which move all models alike."""
+
+    def uneven(name: str, error: float) -> Result:
+        one = named(name, error)
+        shares = dict(zip(KINDS, (0.8, 0.8, 1.2, 1.2), strict=True))
+        scores = {
+            key: {figure: value * (shares[key] if "error" in figure else 1) for figure, value in own.items()}
+            for key, own in one.scores.items()
+        }
+        return one.model_copy(update={"scores": scores})
+
+    fitted = [uneven(name, on_the_line(name)) for name in "abcd"]
+    law = law_of(*fitted)
+    (checked,) = check_laws(trained_models(SCALING, [*fitted, uneven("e", 1.1 * on_the_line("e"))]), [law])
+    (found,) = checked.found
+    assert law.predicted[0].high - law.predicted[0].low > 0.05
+    assert found.predicted.value + found.difference < law.predicted[0].high
+    assert found.difference == pytest.approx(0.0318, abs=1e-3)
+    assert found.above.low > 0.01
+
+
+def test_laws_without_their_smaller_models_find_nothing():
+    models = trained_models(SCALING, [EXACT[0], named("e", 0.4)])
+    assert check_laws(models, [law_of(*EXACT)])[0].found == ()
 
 
 def test_the_interval_of_a_law_holds_what_the_law_does_not_explain():
     off = {"a": 1.05, "b": 0.95, "c": 0.95, "d": 1.05}  # the same on every data set
-    interval = prediction_of(*(named(name, factor * on_the_line(name)) for name, factor in off.items()))
+    (figure,) = law_of(*(named(name, factor * on_the_line(name)) for name, factor in off.items())).predicted
     residual = 0.05 * math.sqrt(4 / 2)  # two degrees of freedom
     width = 4.303 * residual * math.sqrt(1 + 1 / 4 + 2.5**2 / 5)  # of Student's t
-    assert math.log(interval.high / interval.low) == pytest.approx(2 * width, rel=0.2)
+    assert math.log(figure.high / figure.low) == pytest.approx(2 * width, rel=0.2)
 
 
 def test_the_interval_of_a_law_holds_the_scatter_of_seeds():
     """The means over seeds are on the line."""
-    exact = [named(name, on_the_line(name)) for name in "bcd"]
     both = [named("a", on_the_line("a") * factor, seed=seed) for seed, factor in enumerate((0.9, 1.1))]
-    assert prediction_of(named("a", on_the_line("a")), *exact).high < 0.35
-    assert prediction_of(*both, *exact).high > 0.5
+    assert law_of(*EXACT).predicted[0].high < 0.35
+    assert law_of(*both, *EXACT[1:]).predicted[0].high > 0.5
 
 
-def test_each_kind_of_image_tower_has_a_law_of_its_own():
-    part = part_of(Scaling, *"abcde", "v", "w", "x")
-    vits = [
-        named(name, 0.9, tower="vit").model_copy(update={"variant": other, "flops": FLOPS[name]})
-        for name, other in zip("abc", "vwx", strict=True)
-    ]
-    models = trained_models(part, [*(named(name, on_the_line(name)) for name in "abcde"), *vits])
-    laws = {law.tower: law for law in scaling_laws(models, part) if law.figure == "error_of_all"}
-    assert set(laws) == {"resnet"}  # two of the three ViTs are fitted: too few
-    laws = {law.tower: law.law.exponent for law in scaling_laws(models, SCALING) if law.figure == "error"}
-    assert laws == {"resnet": pytest.approx(-0.1), "vit": pytest.approx(0, abs=1e-9)}
+def test_a_law_is_checked_by_models_of_its_own_kind_of_image_tower():
+    part = part_of(Scaling, *"abcde", "v", predicted=2)
+    vit = named("e", 0.9, tower="vit").model_copy(update={"variant": "v"})
+    models = trained_models(part, [*EXACT, named("e", 0.4), vit])
+    (checked,) = check_laws(models, [law_of(*EXACT)])
+    assert [one.predicted.model for one in checked.found] == ["E"]
 
 
 def test_a_model_that_was_measured_by_another_prediction_is_named():
@@ -194,27 +230,30 @@ def test_the_gain_of_prompts_has_an_interval_over_data_sets_and_pictures():
     scores = {**dict.fromkeys(KINDS, zero_shot), "icons-pooled": pool}
     prompts, probes = tables_of(prompts_section(prompted_models([result("prompts", "everyday/2", scores)])))
     assert prompts["everyday/2"] == ["40.0", "45.0", "50.0", "+10.0 (+10.0 to +10.0)", "4 of 4"]
-    assert probes["everyday/2"] == ["icons-pooled", "50.0", "10.0", "60.0", "90.0", "3.0"]
+    assert probes["everyday/2"] == ["icons-pooled", str(MANY), "50.0", "10.0", "60.0", "90.0", "3.0"]
 
 
-def test_a_softmax_that_learned_longer_is_shown_with_its_validation_and_both_rules():
+def test_a_softmax_that_learned_longer_is_shown_with_its_validation_by_both_rules():
     part = part_of(Labels, "short", "long", "clip")
-    of_words = {"known": 0.2, "known_of_all": 0.1, "unknown": 0.0, "n_known": 3, "n_unknown": 1}
-    raw = {f"{figure}_raw": 0.05 for figure in ("known", "known_of_all", "unknown")}
+    of_words = {"known": 0.2, "known_of_all": 0.1, "unknown": 0.0, "unseen": 0.0}
+    pictures = {"n_known": 3, "n_unknown": 1, "n_unseen": 1}
+    raw = {f"{figure}_raw": 0.05 for figure in of_words}
 
-    def measured(name: str, images: int, validated: float, **more: float) -> Result:
-        held = {"validated": validated, "n": 3}
-        return result("labels", name, {"icons-a": {**of_words, **more}, "held": held}, images)
+    def measured(name: str, images: int, validated: dict[str, float], **more: float) -> Result:
+        scores = {"icons-a": {**of_words, **pictures, **more}, "held": {**validated, "n": 3}}
+        return result("labels", name, scores, images)
 
     results = [
-        measured("short", 100, 0.3, **raw),
-        measured("long", 200, 0.4, **raw),
-        measured("clip", 100, 0.2),
+        measured("short", 100, {"validated": 0.3, "validated_raw": 0.2}, **raw),
+        measured("long", 200, {"validated": 0.4, "validated_raw": 0.5}, **raw),
+        measured("clip", 100, {"validated": 0.2}),
     ]
-    (table,) = tables_of(labels_section(transferred(part, results)))
-    assert table["SHORT"] == ["100", "30.0", "20.0", "10.0", "0.0", "1"]
-    assert table["LONG, raw log-probability"] == ["200", "40.0", "5.0", "5.0", "5.0", "1"]
+    text = labels_section(transferred(part, results))
+    (table,) = tables_of(text)
+    assert table["SHORT"] == ["100", "0.0001", "30.0", "20.0", "10.0", "0.0", "0.0", "1"]
+    assert table["LONG, raw log-probability"] == ["200", "0.0002", "50.0", "5.0", "5.0", "5.0", "5.0", "1"]
     assert "CLIP, raw log-probability" not in table
+    assert "a label for 3 of 4 pictures (75%). Of the 1 others, 1 have a name" in text
 
 
 CURVE = [(100, 0.1), (400, 0.3), (1600, 0.2), (6400, 0.5)]

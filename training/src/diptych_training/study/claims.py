@@ -7,7 +7,7 @@ from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.efficiency import CAPTIONING, CONTRASTIVE, WORDS, Learner, factor_of, named
 from diptych_training.study.labels import Transferred
 from diptych_training.study.prompts import Prompted, equal_text
-from diptych_training.study.scaling import HEADLINE, ScalingLaw
+from diptych_training.study.scaling import HEADLINE, CheckedLaw, above_text
 
 NOT_YET = "not run yet"
 MAX_NAMED = 2  # probes with the same result
@@ -17,7 +17,7 @@ OBJECTIVES_DIFFER = "captions are names, not sentences; small towers, short runs
 
 def claims_table(
     learners: Sequence[Learner],
-    laws: Sequence[ScalingLaw],
+    laws: Sequence[CheckedLaw],
     prompted: Sequence[Prompted],
     softmax: Sequence[Transferred],
 ) -> str:
@@ -34,11 +34,11 @@ def claims_table(
         ],
         [
             "Zero-shot error is a power law of compute (figure 9)", "a line over 44x compute", _law(laws),
-            "much less compute",
+            "much less compute; one rule for the rates of all widths",
         ],
         [
             "Prompts and their ensemble help (figure 4, section 3.1.4)", "+5 points", _gain(prompted),
-            "training captions are names already; there, a name alone is rare",
+            "`everyday` was taught templates, and that they mean the name alone; there, a name alone is rare",
         ],
         [
             "Zero-shot equals a probe on a few examples a class (figure 6)", "4", _shots(prompted),
@@ -57,14 +57,20 @@ def _factor(learners: Sequence[Learner], slow: str, fast: str) -> str:
     return NOT_YET if first is None or second is None else str(factor_of(first, second))
 
 
-def _law(laws: Sequence[ScalingLaw]) -> str:
-    found = [
-        f"{law.tower}: exponent {law.law.exponent:.3f} ({law.exponent.low:.3f} to {law.exponent.high:.3f}), "
-        f"R² {law.law.r2:.3f}"
-        for law in laws
-        if law.figure == HEADLINE
-    ]
-    return "; ".join(found) or NOT_YET
+def _law(laws: Sequence[CheckedLaw]) -> str:
+    return "; ".join(_law_text(one) for one in laws if one.law.figure == HEADLINE) or NOT_YET
+
+
+def _law_text(checked: CheckedLaw) -> str:
+    law = checked.law
+    above = "; ".join(
+        f"{one.predicted.model} is {above_text(law.figure, one)} points above it" for one in checked.found
+    )
+    line = (
+        f"{law.tower}: exponent {law.exponent:.3f} ({law.exponent_low:.3f} to {law.exponent_high:.3f}), "
+        f"R² {law.r2:.3f} of {checked.n_fitted} models"
+    )
+    return f"{line}; {above}" if above else line
 
 
 def _gain(prompted: Sequence[Prompted]) -> str:
@@ -81,9 +87,9 @@ def _gain(prompted: Sequence[Prompted]) -> str:
 def _shots(prompted: Sequence[Prompted]) -> str:
     probes: dict[str, list[str]] = {}  # by the number of examples
     for one in prompted:
-        for pool, (zero, _, curve) in one.pools.items():
-            if curve:
-                text = equal_text(zero, curve)
+        for pool, of_pool in one.pools.items():
+            if of_pool.curve:
+                text = equal_text(of_pool.zero_shot, of_pool.curve)
                 probes.setdefault(text, []).append(f"{one.title} on {pool}")
     found = [
         f"{text} ({', '.join(names) if len(names) <= MAX_NAMED else f'{len(names)} probes'})"
@@ -93,8 +99,14 @@ def _shots(prompted: Sequence[Prompted]) -> str:
 
 
 def _unknown(softmax: Sequence[Transferred]) -> str:
-    found = {
-        one.title: 100 * one.means["unknown"] for one in softmax if "unknown" in one.means
-    }  # the longest
-    named = ", ".join(f"{title} {top1:.1f}" for title, top1 in found.items())
-    return f"top-1 on unknown names: {named}" if found else NOT_YET
+    found = {one.title: one for one in softmax if "unknown" in one.means}  # the longest
+    named = ", ".join(
+        f"{title} {100 * one.means['unknown']:.1f}"
+        + (
+            f" ({100 * one.means['unseen']:.1f} on names in no training label)"
+            if "unseen" in one.means
+            else ""
+        )
+        for title, one in found.items()
+    )
+    return f"top-1 on names unknown to the softmax: {named}" if found else NOT_YET

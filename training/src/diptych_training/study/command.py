@@ -16,6 +16,7 @@ from diptych_training.study.cells import Cell, Run, cells_of
 from diptych_training.study.page import TITLES, write_page
 from diptych_training.study.plan import STUDIES, Part, StudyPlan, plans_in, read_study_plan
 from diptych_training.study.prediction import (
+    Prediction,
     current_prediction,
     predict,
     prediction_file,
@@ -117,11 +118,20 @@ def _is_fitted(cell: Cell) -> bool:
 def _predict(
     plan: StudyPlan, cells: Sequence[Cell], results: Mapping[str, Result], data: str, file: Path
 ) -> int:
-    """Write the prediction of the series. Returns 1 if too few models are there to fit a law."""
+    """Write the prediction of the series. Returns 1 if too few models are there to fit a law, or if another
+    prediction was written before the larger ones were measured.
+    """
     assert plan.scaling is not None
     prediction = predict(plan.scaling, cells, results, data)
     if prediction is None:
         print(f"no prediction: a law needs {MIN_FITTED} models")
+        return FAILED
+    measured = [cell.name for cell in cells if cell.is_predicted and cell.digest(data) in results]
+    if measured and find_record(file, Prediction) not in (None, prediction):
+        print(
+            f"{file}: written before {', '.join(measured)}, and the results now predict something else. "
+            "To predict anew, remove it and their results."
+        )
         return FAILED
     if write_prediction(file, prediction):
         print(f"{file}: commit it with the results, then run the study without --predict")
@@ -184,10 +194,11 @@ def _run_all(chosen: Sequence[Cell], folder: Path, runner: StudyRunner, cells: S
             print(f"{cell.name} waits for a prediction: run the study with --predict first")
             code = FAILED
             continue
+        commit = code_commit()  # before an hour of training, in which the checkout may move
         try:
             result = runner.run(cell)
-            used = prediction if cell.is_predicted else None
-            write_result(file, result.model_copy(update={"prediction": used, "commit": code_commit()}))
+            used = prediction.sha256 if prediction is not None and cell.is_predicted else None
+            write_result(file, result.model_copy(update={"prediction": used, "commit": commit}))
         except TrainingFailed as error:
             assert isinstance(cell.model, Run)
             print(f"{cell.model.name} failed: {error}")

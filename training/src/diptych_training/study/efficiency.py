@@ -170,7 +170,8 @@ def efficiency_section(part: Efficiency, found: Sequence[Learner]) -> str:
         f"{100 / part.names:.1f} (dashed). Each number of images is a run of its own. The last columns say "
         "how many times fewer images an objective needs for the accuracy that the other one ends at, "
         "interpolated between runs on a logarithmic scale; below 1, it needs more. Intervals of 95%: data "
-        "sets of each kind, pictures and seeds drawn again."
+        "sets of each kind, pictures, and seeds where there are two, drawn again. FLOPs are those of "
+        "training, forward and backward, with captions as long as they are computed."
     )
     names = {one.name for one in found}
     missing = [variant.title for variant in part.variants if variant.name not in names]

@@ -10,7 +10,7 @@ from diptych_training.study.plan import Labels
 from diptych_training.study.prompts import Pools, pools_of, probes_table
 from diptych_training.study.results import Result
 
-FIGURES = ("known", "known_of_all", "unknown")
+FIGURES = ("known", "known_of_all", "unknown", "unseen")
 RULES = {"": "", RAW: ", raw log-probability"}  # what ends the names of figures, and titles
 
 
@@ -18,16 +18,16 @@ RULES = {"": "", RAW: ", raw log-probability"}  # what ends the names of figures
 class Transferred:
     """One model: the mean over data sets of each figure, and how many pictures have known names.
 
-    `images` were learned from; `validated` says whether more of them would help.
+    `images` were learned from, with so many FLOPs; `validated` says whether more of them would help.
     """
 
     title: str
     means: dict[str, float]
-    n_known: int
-    n_unknown: int
+    n: dict[str, int]  # pictures with known, unknown and unseen names
     n_seeds: int
     pools: Pools  # of the first seed
-    images: int = 0
+    images: int
+    flops: float
 
 
 def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
@@ -38,39 +38,41 @@ def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
         if own:
             values = {
                 figure: [some[figure] for one in own for some in one.scores.values() if figure in some]
-                for figure in ("validated", *(f"{figure}{rule}" for figure in FIGURES for rule in RULES))
+                for figure in (f"{figure}{rule}" for figure in ("validated", *FIGURES) for rule in RULES)
             }
             means = {figure: fmean(some) for figure, some in values.items() if some}
-            n_known, n_unknown = (
-                int(sum(scores.get(n, 0) for scores in own[0].scores.values()))
-                for n in ("n_known", "n_unknown")
-            )
+            n = {
+                name: int(sum(scores.get(f"n_{name}", 0) for scores in own[0].scores.values()))
+                for name in ("known", "unknown", "unseen")
+            }
             pools = pools_of(own[0].scores, "name")  # a softmax knows no template
             found.append(
-                Transferred(variant.title, means, n_known, n_unknown, len(own), pools, own[0].images or 0)
+                Transferred(variant.title, means, n, len(own), pools, own[0].images or 0, own[0].flops or 0.0)
             )
     return found
 
 
 def labels_section(models: Sequence[Transferred]) -> str:
     """Names that are known and others; and what examples add."""
-    first = models[0]
     header = [
         "model",
         "images",
+        "TFLOPs in all",
         "validation: known names, among known",
         "known names, among known",
         "known names, among all",
         "unknown names, among all",
+        "of these, no label in training",
         "seeds",
     ]
     rows = [
         [
             f"{one.title}{title}",
             f"{one.images:,}",
+            f"{one.flops / 1e12:.3g}",
             *(
                 f"{100 * one.means[figure]:.1f}" if figure in one.means else "–"
-                for figure in ("validated", *(f"{name}{rule}" for name in FIGURES))
+                for figure in (f"{name}{rule}" for name in ("validated", *FIGURES))
             ),
             str(one.n_seeds),
         ]
@@ -78,11 +80,15 @@ def labels_section(models: Sequence[Transferred]) -> str:
         for rule, title in RULES.items()
         if f"known{rule}" in one.means
     ]
-    n_all = first.n_known + first.n_unknown
+    n = models[0].n
+    n_all = n["known"] + n["unknown"]
     text = (
         f"Top-1 in points, the mean over data sets, each on its own names. The softmax has a label for "
-        f"{first.n_known:,} of {n_all:,} pictures ({first.n_known / n_all:.0%}); it can never answer a name "
-        f"that it lacks.\n\n{markdown_table(header, rows)}"
+        f"{n['known']:,} of {n_all:,} pictures ({n['known'] / n_all:.0%}). Of the {n['unknown']:,} others, "
+        f"{n['unseen']:,} have a name that is no label of the training data; the names of the rest are too "
+        "rare for the softmax, but CLIP learned from them. The softmax can answer no name that it lacks: "
+        "what it has right there are pictures with a second name. FLOPs are those of training, forward and "
+        f"backward.\n\n{markdown_table(header, rows)}"
     )
     pools = {one.title: one.pools for one in models if one.pools}
-    return f"{text}\n\n{probes_table(pools)}" if pools else text
+    return f"{text}\n\n{probes_table(pools, 'the name alone')}" if pools else text

@@ -1,6 +1,7 @@
 """The ways in which a cell is measured; each returns figures by data set."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +25,7 @@ from diptych_training.evaluate.zero_shot import cached_classifier, top_k
 from diptych_training.objectives.words import most_common
 from diptych_training.progress import each, progress_bar
 from diptych_training.study.cells import MEASURED, Cell
-from diptych_training.study.name_scores import Model, NameScores, reference_pictures
+from diptych_training.study.name_scores import RAW, Model, NameScores, reference_pictures
 from diptych_training.study.names import on_names
 from diptych_training.study.results import Scores
 from diptych_training.study.samples import sampled_sources
@@ -116,44 +117,57 @@ def on_benchmark(model: Model, data_sets: Sequence[DataSet], cache: Path, draws:
     return scores
 
 
-def known_labels(dataset: PackedDataset, n: int) -> frozenset[str]:
-    """The labels that a static softmax of n labels has: the most frequent of the training data, cleaned."""
-    labels = (clean(item.label, "clip") for one in dataset.sources("train") for item in one.items)
-    return frozenset(most_common(labels, n))
+@dataclass(frozen=True)
+class TrainedLabels:
+    """The labels of the training data, cleaned, and the most frequent ones, which a static softmax has."""
+
+    every: frozenset[str]
+    known: frozenset[str]
+
+    @classmethod
+    def of(cls, dataset: PackedDataset, n_known: int) -> "TrainedLabels":
+        """Of a data set and a softmax with so many labels."""
+        labels = [clean(item.label, "clip") for one in dataset.sources("train") for item in one.items]
+        return cls(frozenset(labels), frozenset(most_common(labels, n_known)))
 
 
 def by_known_names(model: Model, dataset: PackedDataset, n_labels: int) -> Scores:
     """Zero-shot `top1` on pictures whose name a static softmax knows, and on the others.
 
-    `known` among the known names of the source, `known_of_all` and `unknown` among all of them; and the same
-    by a raw rule, if there is one. `validated` is `known` on the validation sources.
+    `known` among the known names of the source, `known_of_all` and `unknown` among all of them; `unseen` is
+    of those unknown names that are no label of the training data at all. The same by a raw rule, if there is
+    one. `validated` is `known` on the validation sources.
     """
     scorer, scores = name_scores(model, dataset), Scores()
-    vocabulary = known_labels(dataset, n_labels)
+    trained = TrainedLabels.of(dataset, n_labels)
     for source in each(dataset.sources(MEASURED), unit="source", desc=model.name):
-        scores[source.name] = _by_known_names(scorer, source, vocabulary)
+        scores[source.name] = _by_known_names(scorer, source, trained)
     for source in dataset.sources("validation"):
-        found = _by_known_names(scorer, source, vocabulary)
-        if "known" in found:
-            scores[source.name] = {"validated": found["known"], "n": found["n_known"]}
+        found = _by_known_names(scorer, source, trained)
+        held = {f"validated{rule}": found[f"known{rule}"] for rule in ("", RAW) if f"known{rule}" in found}
+        if held:
+            scores[source.name] = {**held, "n": found["n_known"]}
     return scores
 
 
-def _by_known_names(scorer: NameScores, source: PackedSource, vocabulary: frozenset[str]) -> dict[str, float]:
+def _by_known_names(scorer: NameScores, source: PackedSource, trained: TrainedLabels) -> dict[str, float]:
     labels, classes = [item.label for item in source.items], source_classes(source)
     accepted = accepted_labels(source.images, labels)
-    is_known = np.array([clean(name, "clip") in vocabulary for name in classes])
+    is_known = np.array([clean(name, "clip") in trained.known for name in classes])
+    is_seen = np.array([clean(name, "clip") in trained.every for name in classes])
     column = {name: index for index, name in enumerate(classes)}
-    of_known = np.array([is_known[column[label]] for label in labels])
+    own = np.array([column[label] for label in labels])
     figures: dict[str, float] = {}
     for rule, found in scorer(source.images, classes).items():
         for figure, similarity, chosen in (
-            ("known", np.where(is_known, found, -np.inf), of_known),
-            ("known_of_all", found, of_known),
-            ("unknown", found, ~of_known),
+            ("known", np.where(is_known, found, -np.inf), is_known[own]),
+            ("known_of_all", found, is_known[own]),
+            ("unknown", found, ~is_known[own]),
+            ("unseen", found, ~is_seen[own]),
         ):
             rows = np.flatnonzero(chosen)
             if len(rows):
                 right = [accepted[row] for row in rows]
                 figures[f"{figure}{rule}"] = top_k(similarity[rows], right, classes, [1])[1]
-    return {**figures, "n_known": int(of_known.sum()), "n_unknown": int((~of_known).sum())}
+    counts = {"known": is_known, "unknown": ~is_known, "unseen": ~is_seen}
+    return {**figures, **{f"n_{name}": int(of_class[own].sum()) for name, of_class in counts.items()}}

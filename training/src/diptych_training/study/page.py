@@ -12,11 +12,12 @@ from diptych_training.study.efficiency import FIGURE as EFFICIENCY_FIGURE
 from diptych_training.study.efficiency import draw_efficiency, efficiency_section, learners
 from diptych_training.study.labels import labels_section, transferred
 from diptych_training.study.plan import Part, StudyPlan
+from diptych_training.study.prediction import WrittenPrediction
 from diptych_training.study.prompts import FIGURE as PROMPTS_FIGURE
 from diptych_training.study.prompts import draw_prompts, prompted_models, prompts_section
 from diptych_training.study.results import Result
 from diptych_training.study.scaling import FIGURE as SCALING_FIGURE
-from diptych_training.study.scaling import draw_scaling, scaling_laws, scaling_section, trained_models
+from diptych_training.study.scaling import check_laws, draw_scaling, scaling_section, trained_models
 
 FIGURES = "figures"  # next to the page
 TITLES: dict[Part, str] = {
@@ -32,17 +33,17 @@ def write_page(
     plan: StudyPlan,
     cells: Sequence[Cell],
     results: Mapping[str, Result],
-    prediction: str | None = None,
+    written: WrittenPrediction | None = None,
 ) -> None:
-    """Write sections and figures. `results` are the current ones, by the digest of their cells; `prediction`
-    is the sha256 of the file of predictions.
+    """Write sections and figures. `results` are the current ones, by the digest of their cells; laws are
+    those of the `written` prediction.
 
     A page that does not exist yet gets the sections alone. Raises EvaluationError if marks are damaged.
     """
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     figures = page.parent / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    for name, body in _sections(plan, cells, results, figures, prediction).items():
+    for name, body in _sections(plan, cells, results, figures, written).items():
         text = filled(text, name, body)
     write_text(page, text)
 
@@ -63,7 +64,7 @@ def _sections(
     cells: Sequence[Cell],
     results: Mapping[str, Result],
     figures: Path,
-    prediction: str | None,
+    written: WrittenPrediction | None,
 ) -> dict[str, str]:
     def of(*parts: Part) -> list[Result]:
         return [one for one in results.values() if one.part in parts]
@@ -74,10 +75,10 @@ def _sections(
         draw_efficiency(plan.efficiency, learned, figures / EFFICIENCY_FIGURE)
         sections["efficiency"] = efficiency_section(plan.efficiency, learned)
     series = [] if plan.scaling is None else trained_models(plan.scaling, of("scaling"))
-    laws = [] if plan.scaling is None else scaling_laws(series, plan.scaling)
+    laws = [] if written is None else check_laws(series, written.prediction.laws)
     if series:
-        draw_scaling(series, laws, figures / SCALING_FIGURE)
-        sections["scaling"] = scaling_section(series, laws, prediction)
+        draw_scaling(series, [one.law for one in laws], figures / SCALING_FIGURE)
+        sections["scaling"] = scaling_section(series, laws, written.sha256 if written else None)
     prompted = prompted_models(of("prompts"))
     if prompted:
         draw_prompts(prompted, figures / PROMPTS_FIGURE)

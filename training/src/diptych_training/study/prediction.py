@@ -5,41 +5,18 @@ their results name its sha256, so that anybody can see what came first.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from diptych_training.files import write_text
 from diptych_training.schema import Frozen, find_record
 from diptych_training.study.cells import Cell, Run
-from diptych_training.study.fits import Interval
 from diptych_training.study.plan import Scaling
 from diptych_training.study.results import Result
-from diptych_training.study.scaling import FIGURES, Trained, scaling_law, trained_models
+from diptych_training.study.scaling import FIGURES, Law, scaling_law, trained_models
 
 FILE = "prediction.json"
-
-
-class PredictedFigure(Frozen):
-    """A figure that a law predicts for a larger model, and the interval of 95% for what is found."""
-
-    model: str
-    flops: float
-    value: float
-    low: float
-    high: float
-
-
-class Law(Frozen):
-    """The law of a figure for one kind of image tower: `scale` times FLOPs to the power `exponent`."""
-
-    tower: str
-    figure: str
-    scale: float
-    exponent: float
-    exponent_low: float
-    exponent_high: float
-    r2: float
-    predicted: tuple[PredictedFigure, ...]
 
 
 class Prediction(Frozen):
@@ -47,6 +24,14 @@ class Prediction(Frozen):
 
     fitted: dict[str, str]
     laws: tuple[Law, ...]
+
+
+@dataclass(frozen=True)
+class WrittenPrediction:
+    """A prediction, and the sha256 of its file."""
+
+    prediction: Prediction
+    sha256: str
 
 
 def prediction_file(folder: Path) -> Path:
@@ -65,7 +50,7 @@ def predict(
         return None
     models = trained_models(part, [results[digest] for digest in fitted.values()])
     titles = {variant.name: variant.title for variant in part.variants}
-    laws = []
+    laws: list[Law] = []
     for tower in dict.fromkeys(one.tower for one in models):
         own = [one for one in models if one.tower == tower]
         larger = {
@@ -75,7 +60,8 @@ def predict(
             and isinstance(cell.model, Run)
             and cell.model.config.model.image.kind == tower
         }
-        laws += [law for figure in FIGURES if (law := _law(own, figure, larger)) is not None]
+        found = (scaling_law(own, figure, list(larger.items())) for figure in FIGURES)
+        laws += [law for law in found if law is not None]
     return Prediction(fitted=fitted, laws=tuple(laws)) if laws else None
 
 
@@ -87,42 +73,15 @@ def write_prediction(file: Path, prediction: Prediction) -> bool:
     return True
 
 
-def current_prediction(file: Path, cells: Sequence[Cell], data: str) -> str | None:
-    """The sha256 of the file; None if there is none, or if it was fitted on results of other cells."""
+def current_prediction(file: Path, cells: Sequence[Cell], data: str) -> WrittenPrediction | None:
+    """The file as it was written; None if there is none, or if it was fitted on results of other cells."""
     stored = find_record(file, Prediction)
     if stored is None or stored.fitted != _fitted(cells, data):
         return None
-    return sha256(file.read_bytes()).hexdigest()
+    return WrittenPrediction(stored, sha256(file.read_bytes()).hexdigest())
 
 
 def _fitted(cells: Sequence[Cell], data: str) -> dict[str, str]:
     return {
         cell.name: cell.digest(data) for cell in cells if cell.part == "scaling" and not cell.is_predicted
     }
-
-
-def _law(models: Sequence[Trained], figure: str, larger: Mapping[str, float]) -> Law | None:
-    found = scaling_law(models, figure, list(larger.items()))
-    if found is None:
-        return None
-    return Law(
-        tower=found.tower,
-        figure=figure,
-        scale=found.law.scale,
-        exponent=_rounded(found.law.exponent),
-        exponent_low=_rounded(found.exponent.low),
-        exponent_high=_rounded(found.exponent.high),
-        r2=_rounded(found.law.r2),
-        predicted=tuple(
-            _figure(one.title, larger[one.title], one.value, one.interval) for one in found.predicted
-        ),
-    )
-
-
-def _figure(model: str, flops: float, value: float, interval: Interval) -> PredictedFigure:
-    low, value, high = map(_rounded, (interval.low, value, interval.high))
-    return PredictedFigure(model=model, flops=flops, value=value, low=low, high=high)
-
-
-def _rounded(value: float) -> float:
-    return round(value, 6)

@@ -15,7 +15,19 @@ from diptych_training.study.results import Result, Scores
 FIGURE = "study-prompts.png"
 PROMPTS = ("name", "one_template", "ensemble")
 SHOTS = "shots_"
-Pools = dict[str, tuple[float, float, Curve]]  # zero-shot, a probe on all examples, few-shot probes
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Zero-shot on the n pictures of a pooled data set, a probe on all examples, and few-shot probes."""
+
+    zero_shot: float
+    probe: float
+    curve: Curve
+    n: int
+
+
+Pools = dict[str, Pooled]  # by the name of the data set
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ def prompted_models(results: Sequence[Result]) -> list[Prompted]:
 def pools_of(scores: Scores, prompts: str = "ensemble") -> Pools:
     """The pooled data sets, which have examples to learn from, and zero-shot with these prompts."""
     return {
-        name: (figures[prompts], figures["probe"], _curve(figures))
+        name: Pooled(figures[prompts], figures["probe"], _curve(figures), int(figures["n"]))
         for name, figures in scores.items()
         if "probe" in figures
     }
@@ -83,7 +95,7 @@ def prompts_section(models: Sequence[Prompted]) -> str:
     ]  # fmt: skip
     header = ["model", "name alone", "one template", "ensemble", "gain of the ensemble", "better on"]
     prompts = markdown_table(header, rows)
-    probes = probes_table({one.title: one.pools for one in models})
+    probes = probes_table({one.title: one.pools for one in models}, "the ensemble")
     return (
         f"![Gain of the ensemble of prompts, by data set](figures/{FIGURE})\n\n"
         f"Zero-shot top-1 in points, the mean of {models[0].top1.shape[1]} data sets; intervals of 95%: data "
@@ -91,22 +103,24 @@ def prompts_section(models: Sequence[Prompted]) -> str:
     )
 
 
-def probes_table(pools: Mapping[str, Pools]) -> str:
-    """Few-shot probes next to zero-shot, by the title of the model."""
-    shots = sorted({k for own in pools.values() for _, _, curve in own.values() for k, _ in curve})
+def probes_table(pools: Mapping[str, Pools], prompts: str) -> str:
+    """Few-shot probes next to zero-shot with these prompts, by the title of the model."""
+    shots = sorted({k for own in pools.values() for one in own.values() for k, _ in one.curve})
     rows = [
         [
-            title, pool, f"{100 * zero:.1f}",
-            *(f"{100 * found[k]:.1f}" if k in (found := dict(curve)) else "–" for k in shots),
-            f"{100 * everything:.1f}", equal_text(zero, curve),
+            title, pool, str(one.n), f"{100 * one.zero_shot:.1f}",
+            *(f"{100 * found[k]:.1f}" if k in (found := dict(one.curve)) else "–" for k in shots),
+            f"{100 * one.probe:.1f}", equal_text(one.zero_shot, one.curve),
         ]
         for title, own in pools.items()
-        for pool, (zero, everything, curve) in own.items()
+        for pool, one in own.items()
     ]  # fmt: skip
     header = [
-        "model", "pool", "zero-shot", *(f"{k} a class" for k in shots), "all examples", "equal to zero-shot",
+        "model", "pool", "pictures", "zero-shot", *(f"{k} a class" for k in shots), "all examples",
+        "equal to zero-shot",
     ]  # fmt: skip
-    return f"Linear probes on pooled labels:\n\n{markdown_table(header, rows, n_words=2)}"
+    table = markdown_table(header, rows, n_words=2)
+    return f"Linear probes on pooled labels, and zero-shot by {prompts}:\n\n{table}"
 
 
 def equal_text(zero_shot: float, curve: Curve) -> str:

@@ -6,6 +6,7 @@ and what the law does not explain: the scatter of the models around it, seeds in
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from diptych_training.reports.markdown import markdown_table
+from diptych_training.schema import Frozen
 from diptych_training.study.fits import (
     COLOURS,
     Floats,
@@ -92,60 +94,111 @@ def _measured(results: Sequence[Result], figure: str) -> Measured:
     return of_shares(column(figure), n, kinds)
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """What a law says about a model: its figure, and the interval in which it should be found."""
+class PredictedFigure(Frozen):
+    """A figure that a law predicts for a larger model, and the interval of 95% for what is found on other
+    data sets of these kinds.
+    """
 
-    title: str
+    model: str
+    flops: float
     value: float
-    interval: Interval
+    low: float
+    high: float
 
 
-@dataclass(frozen=True)
-class ScalingLaw:
-    """The law of one figure of the smaller models with one kind of image tower, and what it predicts."""
+class Law(Frozen):
+    """The law of a figure for one kind of image tower: `scale` times FLOPs to the power `exponent`."""
 
     tower: str
     figure: str
-    n_fitted: int
-    law: PowerLaw
-    exponent: Interval
-    predicted: tuple[Predicted, ...]
+    scale: float
+    exponent: float
+    exponent_low: float
+    exponent_high: float
+    r2: float
+    predicted: tuple[PredictedFigure, ...]
 
 
-def scaling_law(
-    models: Sequence[Trained], figure: str, larger: Sequence[tuple[str, float]]
-) -> ScalingLaw | None:
+@dataclass(frozen=True)
+class _Fit:
+    """The line through the logarithms of a figure of some models, and what it does not explain."""
+
+    models: Sequence[Trained]
+    figure: str
+
+    @cached_property
+    def logs(self) -> Floats:
+        """(M,) logarithms of FLOPs."""
+        return np.asarray(np.log([one.flops for one in self.models]))
+
+    @cached_property
+    def law(self) -> PowerLaw:
+        """Through the means."""
+        return power_law(np.exp(self.logs), [one.value(self.figure) for one in self.models])
+
+    @cached_property
+    def scatter(self) -> float:
+        """The deviation of logarithms: that of models around the law, or of seeds if it is larger."""
+        return max(_residual(self.law, self.models, self.figure), _seed_scatter(self.models, self.figure))
+
+    def exponents(self, draw: Redraw) -> Floats:
+        """(R,) exponents."""
+        return np.asarray(self._lines(draw)[0] + self._noise(draw) / np.sqrt(self._around))
+
+    def predicted(self, flops: float, draw: Redraw) -> Floats:
+        """(R,) figures of one more model."""
+        exponent, at_0 = self._lines(draw)
+        x = np.log(flops)
+        width = np.sqrt(1 + 1 / len(self.models) + (x - self.logs.mean()) ** 2 / self._around)
+        return np.asarray(np.exp(at_0 + exponent * x + width * self._noise(draw)))
+
+    @property
+    def _around(self) -> float:
+        return float(np.square(self.logs - self.logs.mean()).sum())
+
+    def _lines(self, draw: Redraw) -> tuple[Floats, Floats]:
+        means = np.stack([one.figures[self.figure].redrawn(draw) for one in self.models], axis=-1)
+        return line(self.logs, np.log(means))
+
+    def _noise(self, draw: Redraw) -> Floats:
+        return np.asarray(self.scatter * draw.rng.standard_t(len(self.models) - 2, size=len(draw.sets)))
+
+
+def scaling_law(models: Sequence[Trained], figure: str, larger: Sequence[tuple[str, float]]) -> Law | None:
     """The law of models with the same kind of tower, for `larger` ones of which title and FLOPs are known.
 
     None with too few models to fit.
     """
     if len(models) < MIN_FITTED:
         return None
-    flops, kinds = np.array([one.flops for one in models]), models[0].figures[figure].kinds
-    law = power_law(flops, [one.value(figure) for one in models])
-    logs = np.log(flops)
-    around = np.square(logs - logs.mean()).sum()
-    scatter = max(_residual(law, models, figure), _seed_scatter(models, figure))
+    fit, kinds = _Fit(models, figure), models[0].figures[figure].kinds
+    exponent = over_data_sets(kinds, fit.exponents)
+    predicted = [
+        (title, flops, over_data_sets(kinds, partial(fit.predicted, flops))) for title, flops in larger
+    ]
+    return Law(
+        tower=models[0].tower,
+        figure=figure,
+        scale=fit.law.scale,
+        exponent=_rounded(fit.law.exponent),
+        exponent_low=_rounded(exponent.low),
+        exponent_high=_rounded(exponent.high),
+        r2=_rounded(fit.law.r2),
+        predicted=tuple(
+            PredictedFigure(
+                model=title,
+                flops=flops,
+                value=_rounded(fit.law(flops)),
+                low=_rounded(interval.low),
+                high=_rounded(interval.high),
+            )
+            for title, flops, interval in predicted
+        ),
+    )
 
-    def redrawn(draw: Redraw) -> tuple[Floats, Floats]:
-        return line(logs, np.log(np.stack([one.figures[figure].redrawn(draw) for one in models], axis=-1)))
 
-    def noise(draw: Redraw) -> Floats:
-        return scatter * draw.rng.standard_t(len(models) - 2, size=len(draw.sets))
-
-    def predicted(title: str, x: float) -> Predicted:
-        width = np.sqrt(1 + 1 / len(models) + (np.log(x) - logs.mean()) ** 2 / around)
-
-        def value(draw: Redraw) -> Floats:
-            exponent, at_0 = redrawn(draw)
-            return np.asarray(np.exp(at_0 + exponent * np.log(x) + width * noise(draw)))
-
-        return Predicted(title, law(x), over_data_sets(kinds, value))
-
-    exponent = over_data_sets(kinds, lambda draw: redrawn(draw)[0] + noise(draw) / np.sqrt(around))
-    found = tuple(predicted(title, x) for title, x in larger)
-    return ScalingLaw(models[0].tower, figure, len(models), law, exponent, found)
+def _rounded(value: float) -> float:
+    return round(value, 6)
 
 
 def _residual(law: PowerLaw, models: Sequence[Trained], figure: str) -> float:
@@ -164,22 +217,57 @@ def _seed_scatter(models: Sequence[Trained], figure: str) -> float:
     )
 
 
-def scaling_laws(models: Sequence[Trained], part: Scaling) -> list[ScalingLaw]:
-    """Every figure's law of the smaller models of each kind of tower, for those of the larger ones that are
-    measured.
+@dataclass(frozen=True)
+class Found:
+    """What was found for a model that a law predicted, and how far above the prediction that is.
+
+    The interval of the difference draws the same data sets for both: it holds pictures, seeds and the scatter
+    of models around the law, and of data sets only what moves the models of the series apart.
     """
-    later = {variant.title for variant in part.variants[-part.predicted :]}
-    found = []
-    for tower in dict.fromkeys(one.tower for one in models):
-        own = [one for one in models if one.tower == tower]
-        fitted = [one for one in own if one.title not in later]
-        larger = [(one.title, one.flops) for one in own if one.title in later]
-        laws = (scaling_law(fitted, figure, larger) for figure in FIGURES)
-        found += [law for law in laws if law is not None]
-    return found
+
+    predicted: PredictedFigure
+    value: float
+    above: Interval
+
+    @property
+    def difference(self) -> float:
+        """The value minus the predicted one."""
+        return self.value - self.predicted.value
 
 
-def scaling_section(models: Sequence[Trained], laws: Sequence[ScalingLaw], prediction: str | None) -> str:
+@dataclass(frozen=True)
+class CheckedLaw:
+    """A law that was written down, what was found afterwards, and the line through all models."""
+
+    law: Law
+    n_fitted: int
+    found: tuple[Found, ...]
+    of_all: PowerLaw | None
+
+
+def check_laws(models: Sequence[Trained], laws: Sequence[Law]) -> list[CheckedLaw]:
+    """Each law against the models of its kind of tower that are measured."""
+    return [_checked(law, [one for one in models if one.tower == law.tower]) for law in laws]
+
+
+def _checked(law: Law, models: Sequence[Trained]) -> CheckedLaw:
+    predicted = {one.model: one for one in law.predicted}
+    fitted = [one for one in models if one.title not in predicted]
+    larger = [one for one in models if one.title in predicted]
+    if len(fitted) < MIN_FITTED:
+        return CheckedLaw(law, len(fitted), (), None)
+    fit = _Fit(fitted, law.figure)
+
+    def found(model: Trained) -> Found:
+        own = model.figures[law.figure]
+        above = over_data_sets(own.kinds, lambda draw: own.redrawn(draw) - fit.predicted(model.flops, draw))
+        return Found(predicted[model.title], model.value(law.figure), above)
+
+    of_all = _Fit(models, law.figure).law if larger else None
+    return CheckedLaw(law, len(fitted), tuple(map(found, larger)), of_all)
+
+
+def scaling_section(models: Sequence[Trained], laws: Sequence[CheckedLaw], prediction: str | None) -> str:
     """Figure, table, and the laws. `prediction` is the sha256 of the file of predictions, if there is one."""
     first = models[0]
     header = ["model", "MFLOPs an image", "images", "TFLOPs in all", *FIGURES.values(), "seeds"]
@@ -194,44 +282,73 @@ def scaling_section(models: Sequence[Trained], laws: Sequence[ScalingLaw], predi
     text = (
         f"The mean of {len(first.figures[HEADLINE].kinds)} data sets, by the name alone. FLOPs are those of "
         f"training, forward and backward, with captions of {first.text_length} tokens, padding included. "
-        "Intervals of 95%: data sets of each kind, pictures and seeds drawn again; those of laws hold the "
-        "scatter of models around the law, too."
+        "Intervals of 95%: data sets of each kind, pictures, and seeds where there are several, drawn again; "
+        "those of laws hold the scatter of models around the law, too."
     )
     late = [one.title for one in models if one.prediction is not None and one.prediction != prediction]
     if late:
         text += f" **Measured by another prediction than the one that is stored: {', '.join(late)}.**"
     alt = "Mean zero-shot error against training compute"
-    lines = [_law_text(law, models) for law in laws]
-    return "\n\n".join([f"![{alt}](figures/{FIGURE})", markdown_table(header, rows), text, *lines])
+    parts = [f"![{alt}](figures/{FIGURE})", markdown_table(header, rows), text]
+    if any(checked.found for checked in laws):
+        parts.append(_found_table(laws))
+    return "\n\n".join([*parts, *map(_law_text, laws)])
 
 
 def _value_text(figure: str, value: float, interval: Interval) -> str:
-    if figure.startswith("error"):
-        return f"{100 * value:.1f}% ({interval.percent()})"
-    return f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-
-def _law_text(law: ScalingLaw, models: Sequence[Trained]) -> str:
-    found = {one.title: one for one in models}
-    text = (
-        f"**{law.tower}, {FIGURES[law.figure]}**, fitted on the {law.n_fitted} smaller models: it goes with "
-        f"compute to the power {law.law.exponent:.3f} ({law.exponent.low:.3f} to {law.exponent.high:.3f}), "
-        f"R² {law.law.r2:.3f} on logarithms."
+    return (
+        f"{_in_unit(figure, value)} ({_in_unit(figure, interval.low, '')} to "
+        f"{_in_unit(figure, interval.high, '')})"
     )
-    for one in law.predicted:
-        value = found[one.title].value(law.figure)
-        own = f"{100 * value:.1f}%" if law.figure.startswith("error") else f"{value:.3f}"
-        text += (
-            f" Predicted for {one.title}: {_value_text(law.figure, one.value, one.interval)}; found: {own}."
-        )
+
+
+def _in_unit(figure: str, value: float, unit: str = "%", sign: str = "") -> str:
+    """Errors in per cent, cross-entropy in nats."""
+    return f"{100 * value:{sign}.1f}{unit}" if figure.startswith("error") else f"{value:{sign}.3f}"
+
+
+def _found_table(laws: Sequence[CheckedLaw]) -> str:
+    header = ["figure", "model", "predicted (other data sets)", "found", "above it (the same data sets)"]
+    rows = [
+        [
+            FIGURES[checked.law.figure],
+            one.predicted.model,
+            _value_text(
+                checked.law.figure, one.predicted.value, Interval(one.predicted.low, one.predicted.high)
+            ),
+            _in_unit(checked.law.figure, one.value),
+            above_text(checked.law.figure, one),
+        ]
+        for checked in laws
+        for one in checked.found
+    ]
+    return markdown_table(header, rows, n_words=2)
+
+
+def above_text(figure: str, found: Found) -> str:
+    """How far a figure is above what was predicted, with its interval."""
+    values = (found.difference, found.above.low, found.above.high)
+    middle, low, high = (_in_unit(figure, value, "", "+") for value in values)
+    return f"{middle} ({low} to {high})"
+
+
+def _law_text(checked: CheckedLaw) -> str:
+    law = checked.law
+    text = (
+        f"**{law.tower}, {FIGURES[law.figure]}**, fitted on the {checked.n_fitted} smaller models: it goes "
+        f"with compute to the power {law.exponent:.3f} ({law.exponent_low:.3f} to {law.exponent_high:.3f}), "
+        f"R² {law.r2:.3f} on logarithms."
+    )
+    if checked.of_all is not None:
+        text += f" The line through all models: {checked.of_all.exponent:.3f}, R² {checked.of_all.r2:.3f}."
     return text
 
 
-def draw_scaling(models: Sequence[Trained], laws: Sequence[ScalingLaw], path: Path) -> None:
+def draw_scaling(models: Sequence[Trained], laws: Sequence[Law], path: Path) -> None:
     """One point for each model, with its interval, and the law of each kind of tower."""
     figure = Figure(figsize=(8, 5), layout="constrained", dpi=110)
     axis = figure.subplots()
-    names = {one.title for law in laws for one in law.predicted}
+    names = {one.model for law in laws for one in law.predicted}
     for one in models:
         mean, interval = one.value(HEADLINE), one.figures[HEADLINE].interval()
         spread = [[max(0.0, 100 * (mean - interval.low))], [max(0.0, 100 * (interval.high - mean))]]
@@ -243,9 +360,8 @@ def draw_scaling(models: Sequence[Trained], laws: Sequence[ScalingLaw], path: Pa
     for law in laws:
         if law.figure == HEADLINE:
             own = [one.flops for one in models if one.tower == law.tower]
-            axis.plot(
-                [own[0], own[-1]], [100 * law.law(x) for x in (own[0], own[-1])], "--", color=COLOURS[0]
-            )
+            ends = np.array([own[0], own[-1]])
+            axis.plot(ends, 100 * law.scale * ends**law.exponent, "--", color=COLOURS[0])
     axis.set_xscale("log")
     axis.set_yscale("log")
     for of_axis in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
