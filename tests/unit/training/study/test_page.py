@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diptych_training.study.claims import claims_table
 from diptych_training.study.efficiency import draw_efficiency, efficiency_section, factor_of, learners
 from diptych_training.study.fits import factor, of_shares, power_law, to_reach
-from diptych_training.study.labels import labels_section, transferred
+from diptych_training.study.labels import Transferred, labels_section, transferred
 from diptych_training.study.page import filled
 from diptych_training.study.plan import Efficiency, Labels, Scaling
 from diptych_training.study.prompts import prompted_models, prompts_section
@@ -254,6 +255,40 @@ def test_a_softmax_that_learned_longer_is_shown_with_its_validation_by_both_rule
     assert table["LONG, raw log-probability"] == ["200", "0.0002", "50.0", "5.0", "5.0", "5.0", "5.0", "1"]
     assert "CLIP, raw log-probability" not in table
     assert "a label for 3 of 4 pictures (75%). Of the 1 others, 1 have a name" in text
+
+
+def prompted(ensemble: float, one_example: float) -> list[Result]:
+    zero_shot = {"name": 0.4, "one_template": 0.4, "ensemble": ensemble, "n": MANY}
+    pool = {**zero_shot, "probe": 0.9, "shots_1": one_example, "shots_4": 0.9}
+    return [result("prompts", "everyday/2", {**dict.fromkeys(KINDS, zero_shot), "icons-pooled": pool})]
+
+
+def softmax(unknown: float) -> list[Transferred]:
+    pictures = {"n_known": 3, "n_unknown": 1, "n_unseen": 1}
+    words = {"known": 0.2, "unknown": 0.1, "unseen": 0.1, **pictures}
+    labels = {**words, "known_raw": 0.3, "unknown": unknown}
+    results = [result("labels", name, {"a": own}) for name, own in (("clip", words), ("soft", labels))]
+    return transferred(part_of(Labels, "clip", "soft"), results)
+
+
+@pytest.mark.parametrize(
+    ("error", "ensemble", "one_example", "unknown", "agrees"),
+    [
+        (on_the_line("e"), 0.5, 0.1, 0.0, ["yes", "yes", "yes", "yes", "yes", "yes"]),
+        (0.4, 0.3, 0.6, 0.2, ["yes", "yes", "in part", "no", "no", "no"]),
+    ],
+)
+def test_each_claim_says_whether_it_agrees(error, ensemble, one_example, unknown, agrees):
+    laws = check_laws(trained_models(SCALING, [*EXACT, named("e", error)]), [law_of(*EXACT)])
+    found = prompted_models(prompted(ensemble, one_example))
+    (table,) = tables_of(claims_table(learners(EFFICIENCY, RISING), laws, found, softmax(unknown)))
+    _, *rows = table.values()
+    assert [row[2] for row in rows[1:]] == agrees
+
+
+def test_claims_that_were_not_checked_have_no_verdict():
+    (table,) = tables_of(claims_table([], [], [], []))
+    assert {tuple(row[1:3]) for row in list(table.values())[2:]} == {("not run yet", "–")}
 
 
 CURVE = [(100, 0.1), (400, 0.3), (1600, 0.2), (6400, 0.5)]

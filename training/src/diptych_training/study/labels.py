@@ -29,6 +29,11 @@ class Transferred:
     images: int
     flops: float
 
+    @property
+    def is_of_labels(self) -> bool:
+        """Whether it can only name what it has a label for; such models have a raw rule."""
+        return f"known{RAW}" in self.means
+
 
 def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
     """The models that are measured, in the order of the plan."""
